@@ -1,0 +1,34 @@
+/** What happened, for the activity list; the words are made in words.ts. */
+import { z } from 'zod'
+
+export const eventKind = z.enum([
+  'agent-started',
+  'agent-stopping',
+  'peer-connected',
+  'peer-lost',
+  'volume-created',
+  'volume-serving',
+  'volume-waiting',
+  'server-left', // a replica left the in-sync set; details.reason as in replicaStatus
+  'server-joined', // a replica is in sync again; details.movedBytes, details.durationMs
+  'resync-started',
+  'resync-voided', // an attempt ended without joining; details.why
+  'resync-paused',
+  'resync-continued',
+  'disk-failed',
+  'split-brain-found',
+])
+
+export const event = z.object({
+  /** Counts upwards within one run of the agent. */
+  number: z.number(),
+  /** Milliseconds since 1970. */
+  atMs: z.number(),
+  kind: eventKind,
+  volume: z.string().nullable(),
+  server: z.string().nullable(),
+  details: z.record(z.string(), z.union([z.string(), z.number()])),
+})
+
+export type EventKind = z.infer<typeof eventKind>
+export type Event = z.infer<typeof event>

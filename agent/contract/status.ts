@@ -1,0 +1,128 @@
+/**
+ * What one server says about itself, its peers and its volumes: the facts that window, command line, API and lab show.
+ * Facts only; the words for them are made in words.ts, so that everybody says the same.
+ */
+import { z } from 'zod'
+
+/** A replica's part in its volume.
+ * `in-sync` holds every acknowledged write; `joining` is being resynced; `out` waits to be resynced (away, failed, or
+ * superseded); `unknown` when this server cannot tell. */
+export const replicaState = z.enum(['in-sync', 'joining', 'out', 'unknown'])
+
+export const arbiterKind = z.enum(['preferred', 'witness'])
+
+/** Why a volume does not serve here and now, or `none`. */
+export const waitingFor = z.enum([
+  'none', // it serves
+  'peers', // a session needs an in-sync server that does not answer
+  'arbiter', // a decision is needed and the arbiter does not answer
+  'forming', // a session is being formed (moments)
+  'resync', // this server is not in sync: its clients wait until it is
+  'sound-copy', // C2: somebody absent may hold more
+  'split-brain', // E1: histories that do not continue each other
+  'disk', // the last replica's disk failed
+])
+
+export const replicaStatus = z.object({
+  serverId: z.string(),
+  serverName: z.string(),
+  state: replicaState,
+  /** Whether this server has heard it lately; true for itself. */
+  connected: z.boolean(),
+  /** Why it is not in sync, in a stable word: `silent`, `restarted`, `left`, `disk-failed`, `disk-full`, `disk-slow`; null when in sync or unknown. */
+  reason: z.string().nullable(),
+  /** Milliseconds since 1970 when it left the in-sync set, as this server saw it; null when in sync or unknown. */
+  sinceMs: z.number().nullable(),
+})
+
+/** A running or paused resync, as measured by its source. Absent numbers are null, never guessed. */
+export const resyncStatus = z.object({
+  serverId: z.string(),
+  serverName: z.string(),
+  phase: z.enum(['comparing', 'joining', 'paused']),
+  /** Bytes of volume to compare in this attempt, and compared so far. */
+  totalBytes: z.number(),
+  doneBytes: z.number(),
+  /** Bytes that differed and were sent. */
+  movedBytes: z.number(),
+  /** Bytes of volume compared per second over the last seconds; null in the first one. */
+  bytesPerSecond: z.number().nullable(),
+  /** Seconds left at that rate; null when the rate is not known. */
+  remainingSeconds: z.number().nullable(),
+  startedMs: z.number(),
+})
+
+export const volumeStatus = z.object({
+  id: z.string(),
+  name: z.string(),
+  sizeBytes: z.number(),
+  epoch: z.number(),
+  arbiter: z.object({
+    kind: arbiterKind,
+    serverId: z.string(),
+    serverName: z.string(),
+    /** Whether the register's server is connected now (always true when it is this server). */
+    reachable: z.boolean(),
+  }),
+  /** Whether this server serves clients of this volume now. */
+  serving: z.boolean(),
+  waiting: waitingFor,
+  replicas: z.array(replicaStatus),
+  /** Names of servers of which any one may stop now without stopping work at the others. */
+  survives: z.array(z.string()),
+  resync: resyncStatus.nullable(),
+  clients: z.array(z.object({ protocol: z.string(), address: z.string() })),
+  /** Where clients reach the volume at this server; null where not offered. */
+  nbd: z.object({ tcp: z.string().nullable(), unix: z.string().nullable() }),
+  /** Since the agent's start, requests that this server's clients got answered. */
+  counters: z.object({
+    reads: z.number(),
+    writes: z.number(),
+    flushes: z.number(),
+    readBytes: z.number(),
+    writtenBytes: z.number(),
+    /** Copies of peers' writes applied here. */
+    mirroredWrites: z.number(),
+    /** Policing: requests that had to wait for another server's permission. */
+    permissionsAsked: z.number(),
+    permissionsYielded: z.number(),
+  }),
+})
+
+export const peerStatus = z.object({
+  /** Null before the first handshake. */
+  id: z.string().nullable(),
+  name: z.string(),
+  role: z.enum(['storage', 'tiebreaker']),
+  address: z.string(),
+  connected: z.boolean(),
+  /** Smoothed heartbeat round trip; null when not measured. */
+  roundTripMs: z.number().nullable(),
+  /** When it was connected or lost; null when never seen. */
+  sinceMs: z.number().nullable(),
+})
+
+export const status = z.object({
+  product: z.literal('mirrorbay'),
+  version: z.string(),
+  server: z.object({
+    id: z.string(),
+    name: z.string(),
+    role: z.enum(['storage', 'tiebreaker']),
+    run: z.number(),
+    pid: z.number(),
+    dir: z.string(),
+    freeBytes: z.number().nullable(),
+    startedMs: z.number(),
+  }),
+  peers: z.array(peerStatus),
+  volumes: z.array(volumeStatus),
+})
+
+export type ReplicaState = z.infer<typeof replicaState>
+export type WaitingFor = z.infer<typeof waitingFor>
+export type ReplicaStatus = z.infer<typeof replicaStatus>
+export type ResyncStatus = z.infer<typeof resyncStatus>
+export type VolumeStatus = z.infer<typeof volumeStatus>
+export type PeerStatus = z.infer<typeof peerStatus>
+export type Status = z.infer<typeof status>

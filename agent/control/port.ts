@@ -1,0 +1,32 @@
+/** What the control API needs of the agent. main.ts joins it to the engine. Refusals are UserErrors. */
+import type { Event } from '../contract/events.ts'
+import type { Status } from '../contract/status.ts'
+
+export interface AgentPort {
+  /** From memory, at once: never waits for a disk, a peer or the arbiter. */
+  status(): Status
+  /** The last limits.events events, oldest first. */
+  events(): readonly Event[]
+  /** Called after anything in status() or events() changed, at most every 100 ms. @returns stop listening */
+  onChange(listener: () => void): () => void
+  /**
+   * Creates a volume with a copy on this server and every connected storage peer.
+   * @param preferredServer for arbiter `preferred`: the server that may go on alone; this one when undefined
+   */
+  createVolume(request: {
+    name: string
+    sizeBytes: number
+    arbiter: 'preferred' | 'witness'
+    preferredServer?: string | undefined
+  }): Promise<void>
+  /** Resync of whatever replica of the volume is out: try again at once, pause, continue. */
+  resync(volumeName: string, action: 'now' | 'pause' | 'continue'): Promise<void>
+  /**
+   * For comparing replicas: flushes, then starts no write of any volume for `seconds` (1 to 10) or until `release`.
+   * Answers when nothing is in flight and all is durable here.
+   */
+  hold(seconds: number): Promise<void>
+  release(): Promise<void>
+  /** E7: hands over, flushes, then ends the process (the answer comes before the end). */
+  stop(): Promise<void>
+}

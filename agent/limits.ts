@@ -1,0 +1,91 @@
+/**
+ * Every limit, with unit and reason. Their relations are checked at start (checkLimits), so that a careless change of
+ * one number stops the agent with a sentence instead of breaking a rule quietly.
+ */
+import { invariant } from './kit/failure.ts'
+
+const KiB = 1024
+const MiB = 1024 * KiB
+
+export const limits = {
+  /** Bytes. The unit in which replicas are compared and copied (ENGINE words). */
+  blockBytes: 4 * KiB,
+  /** Bytes. The unit of allocation (ENGINE words). */
+  extentBytes: 256 * KiB,
+  /** Bytes. The unit of a mark and a stamp (ENGINE words). */
+  regionBytes: 16 * MiB,
+  /** Bytes. The largest NBD payload: the protocol document asks servers to take 32 MiB. */
+  requestBytes: 32 * MiB,
+  /** Bytes. Smallest and largest volume: one extent-aligned MiB; 64 TiB keeps every offset in 48 bits with room. */
+  volumeMinBytes: 1 * MiB,
+  volumeMaxBytes: 64 * 1024 * 1024 * MiB,
+  /** Volumes of one cluster. */
+  volumes: 64,
+
+  /** Connections per frontend listener, so that a port scanner cannot exhaust the process. */
+  clientConnections: 256,
+  /** Requests one client connection may have under way; then its socket is not read. */
+  clientRequests: 256,
+  /** Bytes of payload one client connection may have under way; at least one largest request. */
+  clientBytes: 64 * MiB,
+  /** Requests a volume executes at once; the others wait in order. */
+  volumeRequests: 1024,
+  /** Payload bytes a volume executes at once. */
+  volumeBytes: 64 * MiB,
+  /** Milliseconds an unfinished NBD negotiation may take. */
+  negotiationMs: 10_000,
+
+  /** Entries of UV_THREADPOOL_SIZE, shared by the whole process. */
+  threadPool: 16,
+  /** Data file calls one disk may have in flight; below the pool so that a hung disk leaves threads for the others. */
+  diskCalls: 8,
+
+  /** E3: a lease lasts this long, milliseconds. */
+  leaseMs: 2_000,
+  /** Milliseconds between heartbeats: several may be lost within a lease. */
+  heartbeatMs: 250,
+  /** E3: what a clock's rate error may cost: waiting for another's lease takes 5 % more (A1 allows 1 % each). */
+  leaseMargin: 1.05,
+  /** E8: a disk call overdue by this long takes its server out, milliseconds. */
+  diskOverdueMs: 10_000,
+  /** E8: the others stop answering a member that neither answers writes nor leaves by itself after this long. */
+  memberOverdueMs: 13_000,
+  /** Milliseconds a starting server waits for its peers before it asks the arbiter to go on without them. */
+  startGraceMs: 5_000,
+  /** E8: back-off between two attempts of a replica to return, milliseconds: first and largest. */
+  returnBackoffMs: 1_000,
+  returnBackoffMaxMs: 60_000,
+
+  /** Bytes. A piece of resync or settling; compared and copied under one permission (C4). */
+  copyPieceBytes: 1 * MiB,
+  /** Pieces under way at once. */
+  copyPieces: 4,
+  /** Bytes of JSON in one control message. */
+  controlBytes: 1 * MiB,
+  /** Bytes of one link frame: the largest write and its header. */
+  frameBytes: 33 * MiB,
+  /** Bytes sent to one peer and not acknowledged by it; beyond this the mirror hands out no credit. */
+  linkBacklogBytes: 256 * MiB,
+
+  /** Events kept for people in the activity list. */
+  events: 1_000,
+  /** Bytes of one API request body. */
+  apiBodyBytes: 256 * KiB,
+} as const
+
+/** @throws InvariantBroken L1 when two limits contradict each other. */
+export function checkLimits(of: { readonly [name in keyof typeof limits]: number } = limits): void {
+  const check = (holds: boolean, words: string) => invariant(holds, 'L1', words)
+  check(of.regionBytes % of.extentBytes === 0, 'a region is a whole number of extents')
+  check(of.extentBytes % of.blockBytes === 0, 'an extent is a whole number of blocks')
+  check(of.copyPieceBytes % of.blockBytes === 0, 'a copy piece is a whole number of blocks')
+  check(of.regionBytes % of.copyPieceBytes === 0, 'a region is a whole number of copy pieces')
+  check(of.diskCalls < of.threadPool, 'one disk must leave threads of the pool to the others')
+  check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')
+  check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')
+  check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')
+  check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
+  check(of.volumeBytes >= of.requestBytes, 'a volume can execute the largest request')
+  check(of.frameBytes > of.requestBytes, 'a frame holds the largest write')
+  check(of.linkBacklogBytes > of.volumeBytes, 'the link holds all that a volume executes at once')
+}

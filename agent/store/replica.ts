@@ -1,0 +1,96 @@
+/**
+ * What the engine needs of a disk: one replica of one volume, and the small durable records beside it. Two
+ * implementations pass one suite: the real store (files + SQLite) and the in-memory twin of the simulator.
+ *
+ * Callbacks are called exactly once, never synchronously.
+ */
+import type { VolumeId } from '../kit/ids.ts'
+
+/** A disk's answer. `no-space`: nothing promised about the range; `io`: the disk failed. */
+export type StoreFailure = 'io' | 'no-space'
+export type StoreDone = (failure: StoreFailure | null) => void
+export type StoreReadDone = (failure: StoreFailure | null, data: Uint8Array) => void
+
+/** How far a region's bytes may be trusted (C2), ordered from best to worst. */
+export type Grade = 'sound' | 'torn' | 'lossy'
+
+/** One 16 MiB region's durable facts. */
+export interface RegionFacts {
+  /** C1: may differ from the other replicas, or from its checksums. */
+  readonly marked: boolean
+  /** `sound` for an unmarked region. */
+  readonly grade: Grade
+  /** C3: the epoch in which the region last changed, 0 = never. A marked region counts as changed in the current
+   * epoch whatever this says. */
+  readonly stamp: number
+}
+
+export interface ReplicaStore {
+  readonly volumeId: VolumeId
+  /** Multiple of 4096. */
+  readonly sizeBytes: number
+  /** ceil(sizeBytes / 16 MiB). */
+  readonly regionCount: number
+
+  /**
+   * Writes bytes; done = applied: every later read here sees them, a killed agent does not lose them, a power cut may
+   * until the next sync. Marks its regions first and durably where they are not marked (C1). The caller holds the range
+   * (W3): no overlapping call is under way. Any byte alignment. The chunks must not change until done.
+   */
+  write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, done: StoreDone): void
+  /** The range reads as zeros when done; marks as `write` does. @param mayUnmap whole extents give their slot back */
+  zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void
+  /** Whole extents inside the range read as zeros and give their slot back; the rest is unchanged. Marks as `write`. */
+  discard(offsetBytes: number, lengthBytes: number, done: StoreDone): void
+  /** Unwritten bytes read as zeros. The caller holds the range against writes (R4). `data` belongs to the receiver. */
+  read(offsetBytes: number, lengthBytes: number, done: StoreReadDone): void
+  /** Done when every write that was done before this call is durable, with all that its reading needs. A sync that
+   * began before this call does not count (W4); callers that wait together share one. */
+  sync(done: StoreDone): void
+
+  region(index: number): RegionFacts
+  /** Every region for which `marked` or `stamp > 0` holds, ascending; from memory. */
+  regions(): IterableIterator<[index: number, facts: RegionFacts]>
+  /**
+   * Takes marks off and stamps the regions with `epoch`. The caller has made sure of C1: every write there is confirmed
+   * and a sync that began after the last of them has returned. A region written again meanwhile keeps its mark.
+   */
+  unmark(regions: readonly number[], epoch: number, done: StoreDone): void
+  /** C3 for copies: raises a region's stamp to at least `epoch`, durable with the next sync; marked regions too. */
+  raiseStamp(region: number, epoch: number, done: StoreDone): void
+  /** C2: settled from a better copy and synced by the caller: marks stay, their grade becomes sound; durable when done. */
+  settled(regions: readonly number[], done: StoreDone): void
+
+  /** Age in ms of the oldest write, zero, discard, mark or sync that the disk has not answered yet; 0 when none (E8). */
+  oldestPendingMs(): number
+  /** Bytes allocated in slots for this replica. */
+  allocatedBytes(): number
+}
+
+/** Small durable records (configuration, run, register…), each a JSON value of at most 64 KiB. */
+export interface Records {
+  /** From memory: what was last put (durable or not yet), or what stood on the disk at start. */
+  get(key: string): unknown
+  /** Durable and atomic when done: after a crash the old or the new value is there, never a mix. Puts of one key are
+   * taken in order. Key: 1 to 80 characters of a-z, 0-9, '-'. */
+  put(key: string, value: unknown, done: StoreDone): void
+  keys(): readonly string[]
+}
+
+export interface Store {
+  readonly records: Records
+  /** This run's number (E12, W8): one more than ever before in this folder, durable before the store opens. */
+  readonly run: number
+  /** How the run before ended: `first`, `clean`, `torn` (agent died, machine went on), `lossy` (the rest) (C2). */
+  readonly previousEnd: 'first' | 'clean' | 'torn' | 'lossy'
+  /** All replicas that stand in this folder. */
+  replicas(): readonly ReplicaStore[]
+  /** Creates an empty replica (all zeros, nothing marked, stamps 0); durable when done. */
+  createReplica(volumeId: VolumeId, sizeBytes: number, done: (failure: StoreFailure | null, replica?: ReplicaStore) => void): void
+  /** Forgets a replica and frees its slots; durable when done. */
+  deleteReplica(volumeId: VolumeId, done: StoreDone): void
+  /** Free bytes of the disk under the folder, as last measured; null when unknown. */
+  freeBytes(): number | null
+  /** Syncs all, records the clean end, frees the lock. No call is under way or comes after. */
+  close(done: StoreDone): void
+}
