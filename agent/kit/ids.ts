@@ -26,5 +26,4 @@ export const serverId = (text: string): ServerId => checked(text, 'a server id')
 /** @throws TypeError when the text is not 32 lower-case hex digits. */
 export const volumeId = (text: string): VolumeId => checked(text, 'a volume id') as VolumeId
 /** @throws TypeError when the text is not 32 lower-case hex digits. */
-export const configurationId = (text: string): ConfigurationId =>
-  checked(text, 'a configuration id') as ConfigurationId
+export const configurationId = (text: string): ConfigurationId => checked(text, 'a configuration id') as ConfigurationId

@@ -86,7 +86,11 @@ export interface Store {
   /** All replicas that stand in this folder. */
   replicas(): readonly ReplicaStore[]
   /** Creates an empty replica (all zeros, nothing marked, stamps 0); durable when done. */
-  createReplica(volumeId: VolumeId, sizeBytes: number, done: (failure: StoreFailure | null, replica?: ReplicaStore) => void): void
+  createReplica(
+    volumeId: VolumeId,
+    sizeBytes: number,
+    done: (failure: StoreFailure | null, replica?: ReplicaStore) => void,
+  ): void
   /** Forgets a replica and frees its slots; durable when done. */
   deleteReplica(volumeId: VolumeId, done: StoreDone): void
   /** Free bytes of the disk under the folder, as last measured; null when unknown. */
