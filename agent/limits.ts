@@ -71,6 +71,31 @@ export const limits = {
   events: 1_000,
   /** Bytes of one API request body. */
   apiBodyBytes: 256 * KiB,
+  /** Connections to one API listener, and event streams among them: a forgotten browser tab must not lock people out. */
+  apiConnections: 128,
+  apiStreams: 32,
+  /** Milliseconds between two pushes of a stream: faster than the eye reads. */
+  apiChangeMs: 100,
+  /** Milliseconds between two signs of life of a quiet stream, so that both ends notice a dead one. */
+  apiStreamBeatMs: 15_000,
+  /** Milliseconds a stream's reader may take nothing before it is dropped. */
+  apiStreamStalledMs: 60_000,
+  /** Milliseconds a request's head, and the whole request, may take to arrive. */
+  apiRequestMs: 10_000,
+  /** Milliseconds a caller waits for an answer: from memory, and of what asks other servers and disks. */
+  apiCallMs: 10_000,
+  apiLongCallMs: 60_000,
+  /** Milliseconds open API connections get to finish when the agent stops. */
+  apiCloseMs: 1_000,
+  /** Bytes of one message of a stream, as its reader accepts it: a status of 64 volumes and their clients. */
+  apiMessageBytes: 8 * MiB,
+  /** Bytes of all files of the console's page, kept in memory. */
+  consoleBytes: 32 * MiB,
+  /** Bytes of a Unix socket's path: Linux has 108 with the closing zero, macOS and the BSDs 104. */
+  socketPathBytes: 107,
+  socketPathBsdBytes: 103,
+  /** Seconds a comparison of replicas may hold writes back: short of what clients call a failure. */
+  holdSeconds: 10,
 } as const
 
 /** @throws InvariantBroken L1 when two limits contradict each other. */
