@@ -1,0 +1,234 @@
+/**
+ * Every operation of the control API, as a table: HTTP routes and the OpenAPI document (control/), the typed client
+ * (client.ts) and with it the command line and the window are made from it. A new operation is a new entry here, and
+ * the compiler then asks for its handler. Knows zod and nothing of any framework.
+ */
+import { z } from 'zod'
+import { limits } from '../limits.ts'
+import { nameText } from './config.ts'
+import type { ErrorCode } from './errors.ts'
+import { event } from './events.ts'
+import { arbiterKind, status } from './status.ts'
+
+/** Where all operations live. The number changes when an old client would misunderstand a new server. */
+export const apiPrefix = '/api/v1'
+
+/** The answer of what has been done and has nothing more to say. */
+const done = z.object({ done: z.literal(true) })
+
+export const volumeSize = z
+  .number()
+  .int()
+  .min(limits.volumeMinBytes)
+  .max(limits.volumeMaxBytes)
+  .multipleOf(limits.blockBytes, `a size is a whole number of ${limits.blockBytes}-byte blocks`)
+
+/** Faults for tests and labs, only at an agent that was started to allow them. */
+export const fault = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('disk-fail') }),
+  z.strictObject({ kind: z.literal('disk-full') }),
+  /** Every disk call takes this much longer. */
+  z.strictObject({ kind: z.literal('disk-slow'), delayMs: z.number().int().min(1).max(600_000) }),
+  /** Turns over one bit of the first volume, or of the named one, behind the store's back. */
+  z.strictObject({ kind: z.literal('bitflip'), volume: nameText.optional(), offsetBytes: z.number().int().min(0) }),
+  /** Ends the disk faults. */
+  z.strictObject({ kind: z.literal('off') }),
+  /** Cuts the link to a peer; `one-way` drops only what this server sends. */
+  z.strictObject({ kind: z.literal('cut'), peer: nameText, oneWay: z.boolean().default(false) }),
+  /** Ends all cuts. */
+  z.strictObject({ kind: z.literal('heal') }),
+])
+export type Fault = z.infer<typeof fault>
+
+/** The words for the facts, as words.ts makes them: for scripts and monitoring that should say what the window says. */
+export const health = z.object({
+  headline: z.string().nullable(),
+  second: z.string(),
+  volumes: z.array(
+    z.object({ name: z.string(), headline: z.string(), second: z.string(), toDo: z.string().nullable() }),
+  ),
+})
+
+export interface OperationShape {
+  readonly method: 'get' | 'post'
+  /** Under apiPrefix; `{name}` is a member of `params`. */
+  readonly path: string
+  readonly summary: string
+  /** What stands in the path, behind the question mark, in the JSON body; null where there is none. */
+  readonly params: z.ZodObject | null
+  readonly query: z.ZodObject | null
+  readonly body: z.ZodObject | z.ZodDiscriminatedUnion | null
+  readonly response: z.ZodType
+  /** `stream`: server-sent events, each one of `response`; `json`: one answer. */
+  readonly answers: 'json' | 'stream'
+  /** Milliseconds a caller should wait for an answer. */
+  readonly waitMs: number
+  /** What it may refuse with, besides what every call may (see control/README.md) and the engine's own refusals. */
+  readonly errors: readonly ErrorCode[]
+}
+
+const volumeParams = z.strictObject({ volume: nameText })
+const afterQuery = z.strictObject({
+  /** Only events with a larger number; 0 for all that are kept. */
+  after: z.coerce.number().int().min(0).default(0),
+})
+
+export const operations = {
+  status: {
+    method: 'get',
+    path: '/status',
+    summary: 'The facts about this server, its peers and its volumes',
+    params: null,
+    query: null,
+    body: null,
+    response: status,
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: [],
+  },
+  health: {
+    method: 'get',
+    path: '/health',
+    summary: 'The same in words: one headline for each volume and what it means',
+    params: null,
+    query: null,
+    body: null,
+    response: health,
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: [],
+  },
+  events: {
+    method: 'get',
+    path: '/events',
+    summary: `What happened: the last ${limits.events} events, oldest first`,
+    params: null,
+    query: afterQuery,
+    body: null,
+    response: z.object({ events: z.array(event) }),
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: [],
+  },
+  stream: {
+    method: 'get',
+    path: '/stream',
+    summary: 'Server-sent events: `status` with the whole status now and on change, `event` for each new event',
+    params: null,
+    query: afterQuery,
+    body: null,
+    response: z.discriminatedUnion('kind', [
+      z.object({ kind: z.literal('status'), data: status }),
+      z.object({ kind: z.literal('event'), data: event }),
+    ]),
+    answers: 'stream',
+    waitMs: limits.apiCallMs,
+    errors: ['too-many-streams'],
+  },
+  createVolume: {
+    method: 'post',
+    path: '/volumes',
+    summary: 'Creates a shared disk with a copy on this server and every connected storage server',
+    params: null,
+    query: null,
+    body: z.strictObject({
+      name: nameText,
+      sizeBytes: volumeSize,
+      /** Who decides which copy goes on when servers lose sight of each other. */
+      arbiter: arbiterKind.default('preferred'),
+      /** For `preferred`: the server that may go on alone; the asked one when absent. */
+      preferredServer: nameText.optional(),
+    }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['volume-exists'],
+  },
+  resync: {
+    method: 'post',
+    path: '/volumes/{volume}/resync',
+    summary: 'Brings the copy that is out of sync back: try now, pause, continue',
+    params: volumeParams,
+    query: null,
+    body: z.strictObject({ action: z.enum(['now', 'pause', 'continue']) }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume'],
+  },
+  hold: {
+    method: 'post',
+    path: '/hold',
+    summary: 'Flushes and holds writes back for some seconds, so that copies can be compared',
+    params: null,
+    query: null,
+    body: z.strictObject({ seconds: z.number().min(1).max(limits.holdSeconds).default(limits.holdSeconds) }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: [],
+  },
+  release: {
+    method: 'post',
+    path: '/release',
+    summary: 'Ends a hold',
+    params: null,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: [],
+  },
+  stop: {
+    method: 'post',
+    path: '/stop',
+    summary: 'Stops this server in good order: hands over, flushes, ends',
+    params: null,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: [],
+  },
+  console: {
+    method: 'get',
+    path: '/console',
+    summary: "The address of this server's window for a browser, with its token; only over the local socket",
+    params: null,
+    query: null,
+    body: null,
+    response: z.object({ url: z.string() }),
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: ['not-allowed'],
+  },
+  setFault: {
+    method: 'post',
+    path: '/faults',
+    summary: 'Makes a disk or a link misbehave, for tests; only where the agent was started to allow it',
+    params: null,
+    query: null,
+    body: fault,
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiCallMs,
+    errors: ['faults-not-allowed', 'not-built'],
+  },
+} as const satisfies Record<string, OperationShape>
+
+export type Operations = typeof operations
+export type OperationId = keyof Operations
+
+type Given<Part> = Part extends z.ZodType ? z.input<Part> : unknown
+type Parsed<Part> = Part extends z.ZodType ? z.output<Part> : unknown
+/** What a caller hands in: the members of path, query and body side by side. */
+export type RequestOf<Id extends OperationId> = Given<Operations[Id]['params']> &
+  Given<Operations[Id]['query']> &
+  Given<Operations[Id]['body']>
+/** The same after parsing, with defaults filled in. */
+export type ParsedRequestOf<Id extends OperationId> = Parsed<Operations[Id]['params']> &
+  Parsed<Operations[Id]['query']> &
+  Parsed<Operations[Id]['body']>
+export type ResponseOf<Id extends OperationId> = z.output<Operations[Id]['response']>
