@@ -1,0 +1,76 @@
+/** What happened, in a sentence, for the activity list. */
+import { never } from '../kit/failure.ts'
+import type { Event } from './events.ts'
+import { formatBytes, formatDuration } from './sizes.ts'
+
+/** How much a person should care: `trouble` is something to look after, `good` is its end, `plain` is history. */
+export type EventWeight = 'trouble' | 'good' | 'plain'
+
+export interface EventWords {
+  readonly text: string
+  readonly weight: EventWeight
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  silent: 'it stopped answering',
+  restarted: 'it restarted',
+  left: 'it was stopped in good order',
+  'disk-failed': 'its disk failed',
+  'disk-full': 'its disk is full',
+  'disk-slow': 'its disk stopped answering',
+}
+
+/** The words of one event. Details that are absent are left out of the sentence. */
+export function eventWords(event: Event): EventWords {
+  const server = event.server ?? 'a server'
+  const volume = event.volume ?? 'the shared disk'
+  const say = (weight: EventWeight, text: string): EventWords => ({ text, weight })
+  switch (event.kind) {
+    case 'agent-started':
+      return say('plain', `Mirrorbay started on ${server}.`)
+    case 'agent-stopping':
+      return say('plain', `Mirrorbay is stopping on ${server} in good order.`)
+    case 'peer-connected':
+      return say('good', `${server} is connected.`)
+    case 'peer-lost':
+      return say('trouble', `${server} stopped answering.`)
+    case 'volume-created':
+      return say('plain', `${volume} was created.`)
+    case 'volume-serving':
+      return say('good', `${volume} is served here.`)
+    case 'volume-waiting':
+      return say('trouble', `${volume} waits, to protect its data.`)
+    case 'server-left': {
+      const reason = reasons[String(event.details['reason'] ?? '')]
+      const because = reason === undefined ? '' : ` because ${reason}`
+      return say('trouble', `${server} no longer mirrors ${volume}${because}.`)
+    }
+    case 'server-joined':
+      return say('good', `${volume} is in sync again on ${server}${joinedDetails(event)}.`)
+    case 'resync-started':
+      return say('plain', `Copying ${volume} to ${server} began.`)
+    case 'resync-voided': {
+      const why = event.details['why']
+      const told = typeof why === 'string' && why !== '' ? ` (${why})` : ''
+      return say('trouble', `Copying ${volume} to ${server} ended early${told}; it is tried again by itself.`)
+    }
+    case 'resync-paused':
+      return say('plain', `Copying ${volume} to ${server} was paused.`)
+    case 'resync-continued':
+      return say('plain', `Copying ${volume} to ${server} goes on.`)
+    case 'disk-failed':
+      return say('trouble', `A disk of ${server} failed.`)
+    case 'split-brain-found':
+      return say('trouble', `Two versions of ${volume} were found. Both are kept.`)
+    default:
+      return never(event.kind, 'eventWords')
+  }
+}
+
+function joinedDetails({ details }: Event): string {
+  const { movedBytes, durationMs } = details
+  const parts: string[] = []
+  if (typeof movedBytes === 'number') parts.push(`${formatBytes(movedBytes)} copied`)
+  if (typeof durationMs === 'number') parts.push(formatDuration(durationMs / 1000))
+  return parts.length === 0 ? '' : ` (${parts.join(', ')})`
+}
