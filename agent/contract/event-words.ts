@@ -41,7 +41,7 @@ export function eventWords(event: Event): EventWords {
     case 'volume-waiting':
       return say('trouble', `${volume} waits, to protect its data.`)
     case 'server-left': {
-      const reason = reasons[String(event.details['reason'] ?? '')]
+      const reason = reasons[String(event.details.reason ?? '')]
       const because = reason === undefined ? '' : ` because ${reason}`
       return say('trouble', `${server} no longer mirrors ${volume}${because}.`)
     }
@@ -50,7 +50,7 @@ export function eventWords(event: Event): EventWords {
     case 'resync-started':
       return say('plain', `Copying ${volume} to ${server} began.`)
     case 'resync-voided': {
-      const why = event.details['why']
+      const why = event.details.why
       const told = typeof why === 'string' && why !== '' ? ` (${why})` : ''
       return say('trouble', `Copying ${volume} to ${server} ended early${told}; it is tried again by itself.`)
     }
