@@ -85,7 +85,7 @@ export function resolveProgram(name, folder) {
   const packages = { tsc: 'typescript', biome: '@biomejs/biome' }
   const tool = join(folder, 'node_modules', packages[name] || name)
   const { bin } = packageVersion(tool) === null ? {} : JSON.parse(readFileSync(join(tool, 'package.json'), 'utf8'))
-  const entry = typeof bin === 'string' ? bin : bin && bin[name]
+  const entry = typeof bin === 'string' ? bin : bin?.[name]
   if (!entry)
     throw new CannotStart(`There is no tool called ${name}: run \`npm ci\` in ${folder}, or mind the spelling.`)
   return [join(tool, entry)]
