@@ -1,0 +1,141 @@
+/**
+ * Runs the files of one part with node:test: a process per file, a few at once, each with a time limit that also ends
+ * a file that hangs after its last test. A file without tests, and a part without files, have failed: node itself
+ * calls both a success.
+ */
+import { globSync } from 'node:fs'
+import { join, relative } from 'node:path'
+import { run } from 'node:test'
+import { spec } from 'node:test/reporters'
+import { endProcesses, type Leftover, leftoversOf } from './leftovers.ts'
+import { inSeconds, type TestResult } from './outcome.ts'
+
+interface FilesRun {
+  readonly part: string
+  readonly root: string
+  readonly glob: string
+  readonly concurrency: number
+  readonly fileMs: number
+  /** Ends everything at once (Ctrl-C). */
+  readonly signal: AbortSignal
+}
+
+/** @returns one result per test, and one more for whatever went wrong around the tests */
+export async function runFiles(options: FilesRun): Promise<TestResult[]> {
+  const { part, root, glob } = options
+  const files = globSync(glob, { cwd: root }).sort()
+  if (files.length === 0) return [failure(part, glob, 'has tests', `no file matches ${glob}`)]
+  const results: TestResult[] = []
+  const waiting = [...files]
+  const worker = async () => {
+    for (let file = waiting.shift(); file !== undefined && !options.signal.aborted; file = waiting.shift()) {
+      results.push(...(await runFile(file, options)))
+    }
+  }
+  await Promise.all(Array.from({ length: options.concurrency }, worker))
+  results.push(...(await leftBehind(part, glob)))
+  return results
+}
+
+const failure = (part: string, file: string, name: string, reason: string): TestResult => ({
+  part,
+  file,
+  name,
+  outcome: 'failed',
+  reason,
+})
+
+/** Tests must end what they start; what is still there is named, and ended so that the next part runs alone. */
+async function leftBehind(part: string, glob: string): Promise<TestResult[]> {
+  const left = leftoversOf(process.env.MIRRORBAY_TEST_RUN ?? '')
+  if (left.length === 0) return []
+  await endProcesses(left)
+  const named = left.map(({ pid, command }: Leftover) => `${pid} ${command}`).join('; ')
+  return [failure(part, glob, 'leaves no process behind', `still running after the last test: ${named}`)]
+}
+
+async function runFile(file: string, { part, root, fileMs, concurrency, signal }: FilesRun): Promise<TestResult[]> {
+  const startedMs = performance.now()
+  const limit = AbortSignal.timeout(fileMs)
+  const stream = run({ files: [join(root, file)], cwd: root, signal: AbortSignal.any([signal, limit]) })
+  const results: TestResult[] = []
+  const names: string[] = []
+  stream.on('test:start', ({ nesting, name }) => {
+    names[nesting] = name
+    names.length = nesting + 1
+  })
+  const ended = (event: TestEnd, failed: boolean) => {
+    const result = resultOf({ event, failed, names, part, root })
+    if (result !== null) results.push(result)
+  }
+  stream.on('test:pass', (event) => ended(event, false))
+  stream.on('test:fail', (event) => ended(event, true))
+
+  const printed = stream.filter(isNoSummary).compose(new spec())
+  const text: string[] = []
+  if (concurrency === 1) process.stdout.write(`${file}\n`)
+  for await (const piece of printed) {
+    if (concurrency === 1) process.stdout.write(String(piece))
+    else text.push(String(piece))
+  }
+  const took = inSeconds(performance.now() - startedMs)
+  process.stdout.write(concurrency === 1 ? `(${took})\n` : `${file} (${took})\n${text.join('')}`)
+  if (limit.aborted) {
+    results.push(
+      failure(part, file, 'ends in time', `stopped after ${inSeconds(fileMs)}: hangs, or left something open`),
+    )
+  } else if (results.length === 0) results.push(failure(part, file, 'has tests', 'the file ran no test'))
+  return results
+}
+
+/** The part of node's event that we read; its own type differs between pass and fail. */
+interface TestEnd {
+  readonly name: string
+  readonly nesting: number
+  readonly file?: string | undefined
+  readonly skip?: string | boolean | undefined
+  readonly todo?: string | boolean | undefined
+  readonly details: { readonly type?: string | undefined; readonly error?: Error | undefined }
+}
+
+interface EndedTest {
+  readonly event: TestEnd
+  readonly failed: boolean
+  readonly names: readonly string[]
+  readonly part: string
+  readonly root: string
+}
+
+/** @returns null for what is no test of its own: suites that passed, and node's "test" that is a file without tests */
+function resultOf({ event, failed, names, part, root }: EndedTest): TestResult | null {
+  const isFile = event.nesting === 0 && event.name === event.file
+  if (!failed && (event.details.type === 'suite' || isFile)) return null
+  const cause = event.details.error?.cause ?? event.details.error
+  // A suite fails because a test in it did; that one is counted already.
+  if (event.details.type === 'suite' && /subtests? failed/.test(String(cause))) return null
+  const common = {
+    part,
+    file: relative(root, event.file ?? ''),
+    name: [...names.slice(0, event.nesting), isFile ? 'runs to its end' : event.name].join(' > '),
+  }
+  if (failed) return { ...common, outcome: 'failed', reason: firstLine(cause) }
+  const skipped = event.skip ?? event.todo
+  if (skipped === undefined || skipped === false) return { ...common, outcome: 'passed', reason: '' }
+  const fallback = event.skip === undefined ? 'is still to be written' : 'gives no reason'
+  return { ...common, outcome: 'skipped', reason: typeof skipped === 'string' && skipped !== '' ? skipped : fallback }
+}
+
+const firstLine = (cause: unknown): string => {
+  const text = cause instanceof Error ? cause.message : String(cause)
+  return text.split('\n')[0] ?? ''
+}
+
+const closing = /^(tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) [\d.]+$/
+
+/** One closing summary for all parts is printed at the end; node's own per file would be counted twice. */
+function isNoSummary(event: { type: string; data?: unknown }): boolean {
+  if (event.type !== 'test:diagnostic') return true
+  const { data } = event
+  const message = typeof data === 'object' && data !== null && 'message' in data ? String(data.message) : ''
+  return !closing.test(message)
+}

@@ -1,0 +1,51 @@
+/**
+ * Finds processes that tests left behind, by a variable that every child inherits: agents outlive the command that
+ * starts them, so neither the parent nor the process group tells. Linux only; elsewhere nothing is found.
+ */
+import { readdirSync, readFileSync } from 'node:fs'
+import { setTimeout as delay } from 'node:timers/promises'
+
+export interface Leftover {
+  readonly pid: number
+  readonly command: string
+}
+
+/** Milliseconds between asking a process to end and ending it. */
+const graceMs = 2_000
+
+function readProcess(pid: number, what: 'environ' | 'cmdline' | 'stat'): string {
+  try {
+    return readFileSync(`/proc/${pid}/${what}`, 'utf8')
+  } catch {
+    return '' // ended meanwhile, or another user's
+  }
+}
+
+/** @param run the value of MIRRORBAY_TEST_RUN @returns living processes that inherited it, without this one */
+export function leftoversOf(run: string): Leftover[] {
+  if (process.platform !== 'linux' || run === '') return []
+  const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
+  return pids
+    .filter((pid) => pid !== process.pid && pid !== process.ppid)
+    .filter((pid) => readProcess(pid, 'environ').split('\0').includes(`MIRRORBAY_TEST_RUN=${run}`))
+    .filter((pid) => !/\) Z /.test(readProcess(pid, 'stat')))
+    .map((pid) => ({ pid, command: readProcess(pid, 'cmdline').replaceAll('\0', ' ').trim() }))
+}
+
+/** Asks, waits a moment, then kills. */
+export async function endProcesses(leftovers: readonly Leftover[]): Promise<void> {
+  for (const signal of ['SIGTERM', 'SIGKILL'] as const) {
+    for (const { pid } of leftovers) kill(pid, signal)
+    const untilMs = performance.now() + graceMs
+    while (leftovers.some(({ pid }) => readProcess(pid, 'cmdline') !== '') && performance.now() < untilMs)
+      await delay(50)
+  }
+}
+
+function kill(pid: number, signal: NodeJS.Signals) {
+  try {
+    process.kill(pid, signal)
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ESRCH')) throw error
+  }
+}
