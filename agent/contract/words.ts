@@ -12,6 +12,8 @@ import type { ReplicaStatus, ResyncStatus, Status, VolumeStatus } from './status
 import { whenWords } from './times.ts'
 import { list, waitingToDo, waitingWords } from './waiting.ts'
 
+export { list } from './waiting.ts'
+
 /** From the most urgent to the least. */
 export const headlines = [
   'Two versions',
