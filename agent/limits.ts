@@ -32,6 +32,24 @@ export const limits = {
   volumeRequests: 1024,
   /** Payload bytes a volume executes at once. */
   volumeBytes: 64 * MiB,
+  /** Bytes of replies a client has not read yet; beyond this its requests are not read either. */
+  clientUnsentBytes: 8 * MiB,
+  /** Bytes of payload of a write that is refused (too large, past the end): skipped up to here, else the connection ends. */
+  refusedPayloadBytes: 64 * MiB,
+  /** Pieces in which one payload is kept as it came; what follows is copied into one, so that dribbled bytes cost bytes. */
+  payloadPieces: 1024,
+  /** Bytes of data of one NBD option: the longest name and more information requests than there are kinds of. */
+  optionBytes: 64 * KiB,
+  /** 64 KiB blocks for replies kept for use again, over all NBD connections. */
+  replyBlocks: 64,
+  /** Milliseconds that requests under way get to finish when a frontend stops. */
+  frontendStopMs: 5_000,
+  /** Milliseconds a client gets to close its end after the frontend closed its own. */
+  clientLingerMs: 2_000,
+  /** Milliseconds between two log lines of one kind about clients. */
+  clientLogMs: 1_000,
+  /** Milliseconds of silence after which a client's TCP connection is probed, so that a vanished client is noticed. */
+  clientProbeMs: 30_000,
   /** Milliseconds an unfinished NBD negotiation may take. */
   negotiationMs: 10_000,
 
@@ -66,6 +84,22 @@ export const limits = {
   frameBytes: 33 * MiB,
   /** Bytes sent to one peer and not acknowledged by it; beyond this the mirror hands out no credit. */
   linkBacklogBytes: 256 * MiB,
+  /** Bytes handed to one link socket and not yet taken by the kernel; the rest waits in the stream, where a heartbeat
+   * can overtake it: 2 MiB are 16 ms at 1 Gbit/s, far below a lease. */
+  linkWindowBytes: 2 * MiB,
+  /** Bytes of messages outside the stream that one stalled connection may hold; then they are "never" (sendNow). */
+  linkUrgentBytes: 8 * MiB,
+  /** Frames, and bytes, received before an acknowledgement goes alone: few enough to free the sender's memory soon. */
+  linkAcknowledgeFrames: 64,
+  linkAcknowledgeBytes: 1 * MiB,
+  /** Milliseconds a stranger may take to prove that it knows the secret, and bytes one message of that may have. */
+  linkHandshakeMs: 5_000,
+  linkHandshakeBytes: 1024,
+  /** Accepted connections that have not proved anything yet; beyond it the oldest is closed. */
+  linkStrangers: 32,
+  /** Milliseconds between two attempts to reach a peer: first and largest. */
+  linkRetryMs: 100,
+  linkRetryMaxMs: 1_000,
 
   /** Events kept for people in the activity list. */
   events: 1_000,
@@ -110,7 +144,11 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')
   check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
+  check(of.refusedPayloadBytes >= of.requestBytes, 'a write of the largest size can be refused without closing')
   check(of.volumeBytes >= of.requestBytes, 'a volume can execute the largest request')
   check(of.frameBytes > of.requestBytes, 'a frame holds the largest write')
+  check(of.linkWindowBytes < of.linkBacklogBytes, 'a link socket holds less than the stream behind it')
+  check(of.linkUrgentBytes > of.linkWindowBytes + of.controlBytes, 'a full window still lets a message overtake it')
+  check(of.linkAcknowledgeBytes < of.linkBacklogBytes, 'a peer acknowledges before its sender runs out of credit')
   check(of.linkBacklogBytes > of.volumeBytes, 'the link holds all that a volume executes at once')
 }
