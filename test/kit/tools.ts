@@ -92,56 +92,54 @@ export interface FioResult {
   readonly write: FioSide
 }
 
-/** Starts fio's nbd engine on one job. `result` rejects when fio wrote no report; a job's error shows in `code`. */
-export function launchFio(job: FioJob, limitMs: number): { running: Running; result: Promise<FioResult> } {
-  const prepared = mkdtemp(path.join(os.tmpdir(), 'mirrorbay-fio-'))
-  const args = (report: string) => [
-    '--name=job',
-    '--ioengine=nbd',
-    `--uri=${job.uri}`,
-    `--rw=${job.rw}`,
-    `--bs=${job.blockSize}`,
-    `--iodepth=${job.depth}`,
-    `--offset=${job.offsetBytes}`,
-    `--size=${job.sizeBytes}`,
-    '--thread',
-    '--randrepeat=1',
-    '--lat_percentiles=1',
-    '--clat_percentiles=0',
-    '--percentile_list=50:99',
-    '--output-format=json',
-    `--output=${report}`,
-    ...(job.more ?? []),
-  ]
-  let running: Running | undefined
-  let killed = false
-  const result = prepared.then(async (folder) => {
-    const report = path.join(folder, 'report.json')
-    try {
-      running = launchTool('fio', args(report), limitMs)
-      if (killed) running.kill()
-      const { code, said } = await running.ended
-      const text = await readFile(report, 'utf8').catch(() => '')
-      return parseFio(code, said, text)
-    } finally {
-      await rm(folder, { recursive: true, force: true })
-    }
-  })
+/** fio under way on one job. */
+export interface RunningFio {
+  /** Rejects when fio wrote no report or was not done in time; an error of the job shows in `code`. */
+  readonly result: Promise<FioResult>
+  kill(): void
+}
+
+export function launchFio(job: FioJob, limitMs: number): RunningFio {
+  const stopped = new AbortController()
+  const result = fioReport(job, limitMs, stopped.signal)
+  // Whoever started it awaits the result later, perhaps after something else has failed.
   result.catch(() => undefined)
-  return {
-    running: {
-      get pid() {
-        return running?.pid ?? 0
-      },
-      ended: result.then(({ code, said }) => ({ code, said })),
-      kill: () => {
-        killed = true
-        running?.kill()
-      },
-    },
-    result,
+  return { result, kill: () => stopped.abort() }
+}
+
+async function fioReport(job: FioJob, limitMs: number, stopped: AbortSignal): Promise<FioResult> {
+  const folder = await mkdtemp(path.join(os.tmpdir(), 'mirrorbay-fio-'))
+  try {
+    const report = path.join(folder, 'report.json')
+    const running = launchTool('fio', [...fioArguments(job), `--output=${report}`], limitMs)
+    stopped.addEventListener('abort', running.kill, { once: true })
+    if (stopped.aborted) running.kill()
+    const { code, said } = await running.ended
+    return parseFio(code, said, await readFile(report, 'utf8').catch(() => ''))
+  } finally {
+    await rm(folder, { recursive: true, force: true })
   }
 }
+
+const fioArguments = (job: FioJob): string[] => [
+  '--name=job',
+  '--ioengine=nbd',
+  `--uri=${job.uri}`,
+  `--rw=${job.rw}`,
+  `--bs=${job.blockSize}`,
+  `--iodepth=${job.depth}`,
+  `--offset=${job.offsetBytes}`,
+  `--size=${job.sizeBytes}`,
+  '--thread',
+  '--randrepeat=1',
+  '--lat_percentiles=1',
+  '--clat_percentiles=0',
+  '--percentile_list=50:99',
+  // fio would leave files about a verification that was cut short where it was started.
+  '--verify_state_save=0',
+  '--output-format=json',
+  ...(job.more ?? []),
+]
 
 export const runFio = (job: FioJob, limitMs = 120_000): Promise<FioResult> => launchFio(job, limitMs).result
 

@@ -1,0 +1,204 @@
+/** The lab as a whole: up, wait, status, down. The command line (main.ts), the demo, tests and benches call this. */
+import { readdir, rm, rmdir } from 'node:fs/promises'
+import path from 'node:path'
+import { headlineOf, headlines } from '../../agent/contract/words.ts'
+import { until } from '../kit/until.ts'
+import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
+import { consoleUrl, createVolume, statusOf } from './api.ts'
+import { type LabRequest, layOut, tcpUri, unixUri, writeConfigs } from './layout.ts'
+import { endAll, launch, pidsOf, runningMembers, waitForAnswer } from './members.ts'
+import { forgetState, type LabState, labExists, type Member, membersOf, saveState } from './state.ts'
+
+/** How long `down` lets agents hand over before it kills them. */
+const gentlyMs = 5_000
+
+/** What outside programs read. Its form is an interface: keys are never renamed. */
+export interface ServerDescription {
+  readonly name: string
+  readonly pid: number | null
+  readonly pids: readonly number[]
+  readonly dir: string
+  readonly api: string
+  readonly console: string | null
+  readonly nbd: string
+  readonly nbdUnix: string | null
+  readonly nbdReadonly: null
+  readonly iscsi: null
+  readonly iscsiChap: null
+}
+
+export interface LabDescription {
+  readonly dir: string
+  readonly volume: { readonly name: string; readonly sizeBytes: number }
+  readonly servers: readonly ServerDescription[]
+  readonly witness: {
+    readonly pid: number | null
+    readonly pids: readonly number[]
+    readonly dir: string
+    readonly api: string
+  } | null
+}
+
+export async function describe(state: LabState): Promise<LabDescription> {
+  const pidOf = (member: Member) => pidsOf(member)[0] ?? null
+  const servers = state.servers.map(async (server) => ({
+    name: server.name,
+    pid: pidOf(server),
+    pids: pidsOf(server),
+    dir: server.dir,
+    api: server.api,
+    // A server that is down, or held, has no console.
+    console: pidOf(server) === null ? null : await consoleUrl(server).catch(() => null),
+    nbd: state.client === 'unix' ? unixUri(server, state.volume.name) : tcpUri(server, state.volume.name),
+    nbdUnix: unixUri(server, state.volume.name),
+    nbdReadonly: null,
+    iscsi: null,
+    iscsiChap: null,
+  }))
+  const { witness } = state
+  return {
+    dir: state.dir,
+    volume: state.volume,
+    servers: await Promise.all(servers),
+    witness:
+      witness === null ? null : { pid: pidOf(witness), pids: pidsOf(witness), dir: witness.dir, api: witness.api },
+  }
+}
+
+/**
+ * Starts everything and waits until the volume is Protected; what it started is gone again when it throws.
+ * @param giveUp aborts, as by Ctrl-C
+ * @throws CouldNot, TookTooLong
+ */
+export async function up(request: LabRequest, limitMs: number, giveUp?: AbortSignal): Promise<LabState> {
+  if (request.servers !== 2) {
+    throw new CouldNot(`--servers ${request.servers}: only 2 servers can mirror each other so far`)
+  }
+  if (await labExists(request.dir)) {
+    throw new CouldNot(`there is a lab in ${request.dir} already: use start, or down to remove it`)
+  }
+  const state = await layOut(request)
+  try {
+    await saveState(state)
+    await writeConfigs(membersOf(state))
+    for (const member of membersOf(state)) await launch(state, member)
+    await Promise.all(membersOf(state).map((member) => waitForAnswer(member, limitMs)))
+    await joinAndCreate(state, request, limitMs, giveUp)
+    return state
+  } catch (failure) {
+    await endAll(state, 0)
+    await removeAll(state)
+    throw failure
+  }
+}
+
+async function joinAndCreate(
+  state: LabState,
+  request: LabRequest,
+  limitMs: number,
+  giveUp?: AbortSignal,
+): Promise<void> {
+  const goOn = () => {
+    if (giveUp?.aborted === true) throw new CouldNot('given up')
+  }
+  const [first] = state.servers
+  if (first === undefined) throw new CouldNot('a lab without servers')
+  await Promise.all(
+    membersOf(state).map((member) =>
+      until(`${member.name} connected with the others`, limitMs, async () => {
+        goOn()
+        return (await statusOf(member)).peers.every((peer) => peer.connected)
+      }),
+    ),
+  )
+  goOn()
+  await createVolume(first, request.volume, request.sizeBytes, request.witness)
+  await until('Protected', limitMs, async () => {
+    goOn()
+    return (await waitingStateOf(state, 'Protected')).reached
+  })
+}
+
+/** Whether a headline is reached, and what is said instead. */
+async function waitingStateOf(state: LabState, headline: string): Promise<{ reached: boolean; instead: string }> {
+  const servers = runningMembers(state).filter((member) => member.nbdPort !== null)
+  const said = await Promise.all(
+    servers.map(async (server) => {
+      try {
+        const volume = (await statusOf(server)).volumes.find((each) => each.name === state.volume.name)
+        return volume === undefined ? 'no such volume' : headlineOf(volume)
+      } catch (failure) {
+        return messageOf(failure)
+      }
+    }),
+  )
+  // One server may still believe in what has just ended; that all believe it is better proof for good news.
+  const reached = said.length > 0 && (headline === 'Protected' ? said.every(is) : said.some(is))
+  return { reached, instead: servers.map((server, index) => `${server.name}: ${said[index]}`).join(', ') }
+  function is(words: string): boolean {
+    return words === headline
+  }
+}
+
+export async function wait(state: LabState, headline: string, limitMs: number): Promise<Answer> {
+  if (!headlines.some((each) => each === headline)) {
+    throw new CouldNot(`"${headline}" is no headline; they are ${headlines.join(', ')}`)
+  }
+  let instead = ''
+  try {
+    await until(headline, limitMs, async () => {
+      const now = await waitingStateOf(state, headline)
+      instead = now.instead
+      return now.reached
+    })
+    return yes(headline)
+  } catch {
+    // The limit passed: that is the answer "no", told with what is the case instead.
+    return no(`not "${headline}" within ${limitMs / 1000} s (${instead === '' ? 'no server is running' : instead})`)
+  }
+}
+
+/** Everything that each member says, for `status --json`. */
+export async function statusReport(state: LabState) {
+  const description = await describe(state)
+  const statuses: Record<string, unknown> = {}
+  const headlinesNow: Record<string, string | null> = {}
+  for (const member of membersOf(state)) {
+    const status = pidsOf(member).length === 0 ? null : await statusOf(member).catch(() => null)
+    statuses[member.name] = status
+    const volume = status?.volumes.find((each) => each.name === state.volume.name)
+    headlinesNow[member.name] = volume === undefined ? null : headlineOf(volume)
+  }
+  return { ...description, headlines: headlinesNow, statuses }
+}
+
+export async function down(state: LabState, keep: boolean): Promise<Answer> {
+  await endAll(state, gentlyMs)
+  if (keep) {
+    await saveState(state)
+    return yes(`all agents have ended; everything else is kept in ${state.dir}`)
+  }
+  await removeAll(state)
+  return yes('all agents have ended, their data is removed')
+}
+
+/** Removes what the lab and its agents made, and nothing that stood there before. */
+async function removeAll(state: LabState): Promise<void> {
+  for (const member of membersOf(state)) {
+    if (member.foundEntries === null) {
+      await rm(member.dir, { recursive: true, force: true })
+    } else {
+      for (const entry of await readdir(member.dir)) {
+        if (member.foundEntries.includes(entry)) continue
+        await rm(path.join(member.dir, entry), { recursive: true, force: true })
+      }
+    }
+    for (const file of [member.log, member.api, member.nbdSocket]) if (file !== null) await rm(file, { force: true })
+  }
+  await forgetState(state.dir)
+  if (state.socketDir !== state.dir) await rm(state.socketDir, { recursive: true, force: true })
+  if (state.madeDir) {
+    // Somebody may have put something of their own beside the servers: then the folder stays.
+    await rmdir(state.dir).catch(() => undefined)
+  }
+}
