@@ -58,6 +58,22 @@ export const limits = {
   /** Data file calls one disk may have in flight; below the pool so that a hung disk leaves threads for the others. */
   diskCalls: 8,
 
+  /** Bytes and chunks that one data file call may carry: neighbouring writes are joined up to this. */
+  diskJoinBytes: 1 * MiB,
+  diskJoinChunks: 256,
+  /** Slots of 256 KiB kept ready to be handed out; at least one largest request, unaligned. */
+  slotPool: 1024,
+  /** Freed slots zeroed in one go, in the background. */
+  slotsZeroed: 64,
+  /** Bytes kept free on a disk: marks, index and records must never meet a full disk. */
+  diskReserveBytes: 32 * MiB,
+  /** Bytes of one durable record's JSON text. */
+  recordBytes: 64 * KiB,
+  /** Milliseconds a store may take to close before a frozen disk is given up on. */
+  storeCloseMs: 10_000,
+  /** Milliseconds between two looks at a disk's free space. */
+  freeSpaceMs: 5_000,
+
   /** E3: a lease lasts this long, milliseconds. */
   leaseMs: 2_000,
   /** Milliseconds between heartbeats: several may be lost within a lease. */
@@ -140,6 +156,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.copyPieceBytes % of.blockBytes === 0, 'a copy piece is a whole number of blocks')
   check(of.regionBytes % of.copyPieceBytes === 0, 'a region is a whole number of copy pieces')
   check(of.diskCalls < of.threadPool, 'one disk must leave threads of the pool to the others')
+  check(of.slotPool / 2 > of.requestBytes / of.extentBytes + 1, 'half the slot pool holds the largest write')
   check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')
   check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')
   check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')

@@ -1,0 +1,237 @@
+import assert from 'node:assert/strict'
+import { connect, createServer, type Server, type Socket } from 'node:net'
+import { after, describe, it } from 'node:test'
+import { limits } from '../../../agent/limits.ts'
+import type { ControlMessage, Message, WriteMessage } from '../../../agent/link/messages.ts'
+import { freePort, hubOf, idOf, peerAt, type Recorded, seeded, until } from './world.ts'
+
+const a = idOf('a')
+const b = idOf('b')
+
+const note = (number: number): ControlMessage => ({ type: 'control', kind: 'test.note', body: { number } })
+const write = (number: number, chunks: readonly Uint8Array[]): WriteMessage => ({
+  type: 'write',
+  volumeKey: 7,
+  session: 9,
+  attempt: 0,
+  number,
+  lowWater: 0,
+  time: number,
+  kind: 'data',
+  fua: false,
+  offsetBytes: 0,
+  lengthBytes: chunks.reduce((sum, chunk) => sum + chunk.length, 0),
+  chunks,
+})
+
+const numberOf = (message: Message): number =>
+  message.type === 'write' ? message.number : Number(JSON.parse(JSON.stringify(message)).body.number)
+
+const open: Recorded[] = []
+async function hub(...args: Parameters<typeof hubOf>): Promise<Recorded> {
+  const recorded = await hubOf(...args)
+  open.push(recorded)
+  return recorded
+}
+async function closeAll(): Promise<void> {
+  await Promise.all(open.splice(0).map((each) => each.hub.close()))
+}
+
+async function pair(options: { aOptions?: object; bOptions?: object } = {}): Promise<[Recorded, Recorded]> {
+  const [portA, portB] = [await freePort(), await freePort()]
+  const one = await hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', portB)], ...options.aOptions })
+  const other = await hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', portA)], ...options.bOptions })
+  return [one, other]
+}
+const connected = (one: Recorded, other: Recorded) =>
+  until(() => Boolean(one.hub.peer(b)?.connected && other.hub.peer(a)?.connected), 'both connected')
+
+/** Forwards to a port and destroys every connection after a random number of bytes. */
+async function killingProxy(
+  target: () => number,
+  seed: number,
+): Promise<{ server: Server; port: number; kills: () => number; calm: () => void }> {
+  const random = seeded(seed)
+  let kills = 0
+  let calm = false
+  const sockets = new Set<Socket>()
+  const server = createServer((client) => {
+    const upstream = connect(target(), '127.0.0.1')
+    let leftBytes = 500 + Math.floor(random.unit() * 60_000)
+    const end = () => {
+      client.destroy()
+      upstream.destroy()
+    }
+    const forward = (from: Socket, to: Socket) => {
+      sockets.add(from)
+      from.on('error', end)
+      from.on('close', end)
+      from.on('data', (chunk: Buffer) => {
+        if (calm || chunk.length < leftBytes) {
+          leftBytes -= chunk.length
+          to.write(chunk)
+          return
+        }
+        to.write(chunk.subarray(0, leftBytes), end)
+        from.pause()
+        kills += 1
+      })
+    }
+    forward(client, upstream)
+    forward(upstream, client)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  server.on('close', () => {
+    for (const socket of sockets) socket.destroy()
+  })
+  return {
+    server,
+    port: typeof address === 'object' && address ? address.port : 0,
+    kills: () => kills,
+    calm: () => {
+      calm = true
+    },
+  }
+}
+
+describe('link over sockets', () => {
+  after(closeAll)
+
+  it('two hubs that dial each other at once end with one connection and deliver both ways in order', async () => {
+    const [one, other] = await pair()
+    await connected(one, other)
+    for (let number = 1; number <= 500; number += 1) {
+      assert.equal(one.hub.send(b, note(number)), true)
+      assert.equal(other.hub.send(a, write(number, [Buffer.alloc(4096, number)])), true)
+    }
+    await until(() => one.received.length >= 500 && other.received.length >= 500, 'all delivered')
+    const sent = Array.from({ length: 500 }, (_, index) => index + 1)
+    assert.deepEqual(
+      one.received.map((each) => numberOf(each.message)),
+      sent,
+    )
+    assert.deepEqual(
+      other.received.map((each) => numberOf(each.message)),
+      sent,
+    )
+    assert.ok(one.received.every((each) => each.ordered && each.from === b && each.run === 1))
+    await until(() => one.hub.unacknowledgedBytes(b) === 0 && other.hub.unacknowledgedBytes(a) === 0, 'acknowledged')
+    assert.deepEqual([one.disconnected, other.disconnected], [0, 0])
+    await closeAll()
+  })
+
+  it('delivers exactly once and in order through a proxy that kills connections at any byte', async () => {
+    const portB = await freePort()
+    const proxy = await killingProxy(() => portB, 42)
+    try {
+      const portA = await freePort()
+      const one = await hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', proxy.port)] })
+      const other = await hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', portA)], knownIds: { a } })
+      await until(() => one.hub.peer(b) !== undefined && other.hub.peer(a) !== undefined, 'met')
+      const random = seeded(43)
+      for (let number = 1; number <= 300; number += 1) {
+        const payload = Buffer.alloc(1 + Math.floor(random.unit() * 3000), number)
+        one.hub.send(
+          b,
+          write(
+            number,
+            [payload.subarray(0, 1), payload.subarray(1)].filter((each) => each.length > 0),
+          ),
+        )
+        other.hub.send(a, note(number))
+      }
+      await until(() => proxy.kills() >= 3, 'connections killed')
+      proxy.calm()
+      await until(() => one.received.length >= 300 && other.received.length >= 300, 'all delivered', 20_000)
+      const sent = Array.from({ length: 300 }, (_, index) => index + 1)
+      assert.deepEqual(
+        one.received.map((each) => numberOf(each.message)),
+        sent,
+      )
+      assert.deepEqual(
+        other.received.map((each) => numberOf(each.message)),
+        sent,
+      )
+      for (const { message } of other.received) {
+        assert.ok(message.type === 'write')
+        for (const chunk of message.chunks) assert.ok(chunk.every((byte) => byte === (message.number & 255)))
+      }
+    } finally {
+      await closeAll()
+      proxy.server.close()
+      proxy.server.emit('close')
+    }
+  })
+
+  it('a restarted peer is a new run: its stream begins anew and what waited for the old run is dropped', async () => {
+    const [one, other] = await pair()
+    await connected(one, other)
+    const portB = other.hub.port
+    const portA = one.hub.port
+    await other.hub.close()
+    await until(() => one.hub.peer(b)?.connected === false, 'loss seen')
+    assert.equal(one.disconnected, 1)
+    assert.equal(one.hub.send(b, note(1)), true)
+    assert.ok(one.hub.unacknowledgedBytes(b) > 0)
+    const again = await hub({ name: 'b', id: b, run: 2, port: portB, peers: [peerAt('a', portA)] })
+    await connected(one, again)
+    assert.deepEqual(one.runs, [1, 2])
+    assert.equal(one.hub.peer(b)?.run, 2)
+    assert.equal(one.hub.unacknowledgedBytes(b), 0)
+    one.hub.send(b, note(2))
+    await until(() => again.received.length > 0, 'delivered to the new run')
+    assert.deepEqual(
+      again.received.map((each) => numberOf(each.message)),
+      [2],
+    )
+    await closeAll()
+  })
+
+  it('nothing is sent before the first handshake, and says so', async () => {
+    const one = await hub({ name: 'a', id: a, peers: [peerAt('b', await freePort())], knownIds: { b } })
+    assert.equal(one.hub.send(b, note(1)), false)
+    assert.equal(one.hub.sendNow(b, note(1)), false)
+    assert.equal(one.hub.peer(b), undefined)
+    assert.deepEqual(
+      one.hub.known().map(({ id, connected, sinceMs }) => ({ id, connected, sinceMs })),
+      [{ id: b, connected: false, sinceMs: null }],
+    )
+    await closeAll()
+  })
+
+  it('a pulled cable is noticed within a lease by heartbeats, nothing is lost, and healing brings all', async () => {
+    const [one, other] = await pair({ aOptions: { allowFaults: true } })
+    await connected(one, other)
+    const beat = setInterval(() => {
+      one.hub.sendNow(b, note(0))
+      other.hub.sendNow(a, note(0))
+    }, limits.heartbeatMs)
+    try {
+      one.hub.cut('b', 'both')
+      one.hub.send(b, note(1))
+      other.hub.send(a, note(2))
+      const started = performance.now()
+      await until(() => !one.hub.peer(b)?.connected && !other.hub.peer(a)?.connected, 'both ends gave up')
+      const tookMs = performance.now() - started
+      assert.ok(tookMs > limits.leaseMs * 0.8 && tookMs < limits.leaseMs * 2, `${tookMs} ms`)
+      const ordered = (all: Recorded) =>
+        all.received.filter((each) => each.ordered).map((each) => numberOf(each.message))
+      assert.deepEqual([ordered(one), ordered(other)], [[], []])
+      one.hub.heal()
+      await until(() => ordered(one).length + ordered(other).length === 2, 'what waited arrived')
+      assert.deepEqual([ordered(one), ordered(other)], [[2], [1]])
+    } finally {
+      clearInterval(beat)
+      await closeAll()
+    }
+  })
+
+  it('faults are refused where they were not allowed', async () => {
+    const [one, other] = await pair()
+    await connected(one, other)
+    assert.throws(() => one.hub.cut('b', 'both'), /not started with faults/)
+    assert.throws(() => one.hub.heal(), /not started with faults/)
+    await closeAll()
+  })
+})
