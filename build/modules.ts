@@ -37,7 +37,7 @@ const mayImport: Record<Module, readonly string[] | 'anything'> = {
   'agent/main.ts': 'anything',
   electron: ['agent/contract'],
   renderer: ['agent/contract'],
-  build: ['agent/contract', 'agent/kit', 'agent/cli', 'electron'],
+  build: ['agent/contract', 'agent/kit', 'agent/cli', 'electron', 'test/run/entries.ts', 'test/run/outcome.ts'],
   test: 'anything',
   'configuration of a tool': ['build', 'renderer', 'electron'],
 }

@@ -93,6 +93,8 @@ interface TestEnd {
   readonly name: string
   readonly nesting: number
   readonly file?: string | undefined
+  /** The file that was run; `file` is the one in which the test is written (a shared suite). */
+  readonly entryFile?: string | undefined
   readonly skip?: string | boolean | undefined
   readonly todo?: string | boolean | undefined
   readonly details: { readonly type?: string | undefined; readonly error?: Error | undefined }
@@ -115,7 +117,7 @@ function resultOf({ event, failed, names, part, root }: EndedTest): TestResult |
   if (event.details.type === 'suite' && /subtests? failed/.test(String(cause))) return null
   const common = {
     part,
-    file: relative(root, event.file ?? ''),
+    file: relative(root, event.entryFile ?? event.file ?? ''),
     name: [...names.slice(0, event.nesting), isFile ? 'runs to its end' : event.name].join(' > '),
   }
   if (failed) return { ...common, outcome: 'failed', reason: firstLine(cause) }

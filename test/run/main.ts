@@ -90,12 +90,16 @@ async function runEntry(wish: Wish): Promise<number> {
   if (wish.install) installMissing(wish.parts.flatMap((name) => [...(toolsOf(parts[name]) ?? [])]))
   const startedMs = Date.now()
   const results: PartResult[] = []
+  const save = () => {
+    const run: RunResult = { entry: wish.entry, startedMs, parts: results }
+    writeFileSync(file, `${JSON.stringify(run, null, 1)}\n`)
+  }
+  save() // the results of an earlier run must not stand for this one
   for (const name of wish.parts) {
     if (stop.signal.aborted) break
     process.env.MIRRORBAY_TEST_RUN = `${name}-${randomBytes(8).toString('hex')}`
     results.push(await runPart(name, wish, stop.signal))
-    const run: RunResult = { entry: wish.entry, startedMs, parts: results }
-    writeFileSync(file, `${JSON.stringify(run, null, 1)}\n`)
+    save()
   }
   return printClosing({
     results,

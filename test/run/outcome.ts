@@ -2,7 +2,7 @@
 
 export interface TestResult {
   readonly part: string
-  /** Relative to the checkout: the file in which the test is written. */
+  /** Relative to the checkout: the file that was run. */
   readonly file: string
   /** Suites and tests from the outside in, joined by ' > '. */
   readonly name: string
