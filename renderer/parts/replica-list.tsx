@@ -1,0 +1,28 @@
+import type { ReplicaState, ReplicaStatus } from '../../agent/contract/status.ts'
+import { Chip, replicaLook } from './mark.tsx'
+import css from './replica-list.module.css'
+
+/** One word for one copy; why and since when is said by the volume's own words above the list. */
+const stateWords: Readonly<Record<ReplicaState, string>> = {
+  'in-sync': 'Complete',
+  joining: 'Being brought up to date',
+  out: 'Out of date',
+  unknown: 'Not known',
+}
+
+export function ReplicaList(props: { replicas: readonly ReplicaStatus[]; thisServerId: string }) {
+  return (
+    <ul className={css.list} aria-label="Copies">
+      {props.replicas.map((replica) => (
+        <li key={replica.serverId} className={css.row}>
+          <span className={css.name}>
+            {replica.serverName}
+            {replica.serverId === props.thisServerId && <span className={css.note}> · this server</span>}
+            {!replica.connected && <span className={css.note}> · not connected</span>}
+          </span>
+          <Chip look={replicaLook[replica.state]}>{stateWords[replica.state]}</Chip>
+        </li>
+      ))}
+    </ul>
+  )
+}
