@@ -1,0 +1,157 @@
+/**
+ * A stand-in for the engine, for tests of the API alone: keeps a status that the test changes, and writes down what it
+ * was asked. (A test of the product itself uses real agents, never this.)
+ */
+
+import type { EventKind } from '../../../agent/contract/events.ts'
+import type { ReplicaStatus, Status, VolumeStatus } from '../../../agent/contract/status.ts'
+import type { EventFields } from '../../../agent/control/event-log.ts'
+import { ChangeNotifier, EventLog } from '../../../agent/control/event-log.ts'
+import type { AgentPort } from '../../../agent/control/port.ts'
+import { UserError } from '../../../agent/kit/failure.ts'
+import type { Clock } from '../../../agent/kit/world.ts'
+
+/** The machine's own clock, as a test of sockets needs it. */
+export const realClock: Clock = {
+  monotonicMs: () => performance.now(),
+  leaseMs: () => performance.now(),
+  wallMs: () => Date.now(),
+  after: (delayMs, fire) => {
+    const timer = setTimeout(fire, delayMs)
+    return { cancel: () => clearTimeout(timer) }
+  },
+  nextTurn: (fire) => void setImmediate(fire),
+}
+
+export const silentLog = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+}
+
+export function replica(name: string, over: Partial<ReplicaStatus> = {}): ReplicaStatus {
+  return {
+    serverId: idOf(name),
+    serverName: name,
+    state: 'in-sync',
+    connected: true,
+    reason: null,
+    sinceMs: null,
+    ...over,
+  }
+}
+
+/** An id that is the same for the same name. */
+export const idOf = (name: string): string => Buffer.from(name).toString('hex').padEnd(32, '0').slice(0, 32)
+
+export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
+  return {
+    id: idOf('v'),
+    name: 'office',
+    sizeBytes: 1024 ** 3,
+    epoch: 1,
+    arbiter: { kind: 'preferred', serverId: idOf('nas-1'), serverName: 'nas-1', reachable: true },
+    serving: true,
+    waiting: 'none',
+    replicas: [replica('nas-1'), replica('nas-2')],
+    survives: ['nas-2'],
+    resync: null,
+    clients: [],
+    nbd: { tcp: 'nbd://127.0.0.1:10809/office', unix: null },
+    counters: {
+      reads: 0,
+      writes: 0,
+      flushes: 0,
+      readBytes: 0,
+      writtenBytes: 0,
+      mirroredWrites: 0,
+      permissionsAsked: 0,
+      permissionsYielded: 0,
+    },
+    ...over,
+  }
+}
+
+export function statusOf(volumes: VolumeStatus[] = [volume()]): Status {
+  return {
+    product: 'mirrorbay',
+    version: '0.1.0',
+    server: {
+      id: idOf('nas-1'),
+      name: 'nas-1',
+      role: 'storage',
+      run: 1,
+      pid: 1,
+      dir: '/srv/mirrorbay',
+      freeBytes: 5e11,
+      startedMs: 0,
+    },
+    peers: [
+      {
+        id: idOf('nas-2'),
+        name: 'nas-2',
+        role: 'storage',
+        address: '127.0.0.1:9001',
+        connected: true,
+        roundTripMs: 0.3,
+        sinceMs: 0,
+      },
+    ],
+    volumes,
+  }
+}
+
+export class RecordingPort implements AgentPort {
+  current = statusOf()
+  readonly asked: unknown[] = []
+  /** What the next commands throw. */
+  refusal: Error | null = null
+  readonly #notifier = new ChangeNotifier({ clock: realClock, minimumMs: 1 })
+  readonly #log = new EventLog({ clock: realClock, changed: () => this.#notifier.changed() })
+
+  change(status: Status): void {
+    this.current = status
+    this.#notifier.changed()
+  }
+  happen(kind: EventKind, fields?: EventFields): void {
+    this.#log.append(kind, fields)
+  }
+  status() {
+    return this.current
+  }
+  events() {
+    return this.#log.list()
+  }
+  onChange(listener: () => void) {
+    return this.#notifier.subscribe(listener)
+  }
+  async #command(...asked: unknown[]): Promise<void> {
+    this.asked.push(asked)
+    if (this.refusal !== null) throw this.refusal
+  }
+  createVolume(request: Parameters<AgentPort['createVolume']>[0]) {
+    return this.#command('createVolume', request)
+  }
+  async resync(name: string, action: 'now' | 'pause' | 'continue') {
+    if (!this.current.volumes.some((one) => one.name === name)) throw noSuchVolume(name)
+    await this.#command('resync', name, action)
+  }
+  hold(seconds: number) {
+    return this.#command('hold', seconds)
+  }
+  release() {
+    return this.#command('release')
+  }
+  stop() {
+    return this.#command('stop')
+  }
+}
+
+export const noSuchVolume = (name: string): UserError =>
+  new UserError({
+    code: 'no-such-volume',
+    happened: `There is no shared disk "${name}" here.`,
+    dataIsSafe: 'Nothing was changed.',
+    next: 'See "mirrorbay volume list".',
+  })
