@@ -1,13 +1,17 @@
 /** Every operation of the contract, with good and bad input, over the real socket. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { chmod, mkdtemp, rm, stat, writeFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { text } from 'node:stream/consumers'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { errorBody } from '../../../agent/contract/errors.ts'
 import { apiPrefix, operations } from '../../../agent/contract/operations.ts'
-import { InvariantBroken, UserError } from '../../../agent/kit/failure.ts'
+import { UserError } from '../../../agent/kit/failure.ts'
 import { limits } from '../../../agent/limits.ts'
 import { type Asking, ask, json, type Served, serving } from './serving.ts'
 
@@ -139,13 +143,30 @@ test("the engine's refusal arrives with its words, a failure of ours without its
     assert.doesNotMatch(failed.text, /secret/)
   }))
 
-test('a broken invariant is answered and then stops the process', () =>
-  serving(async (served) => {
-    const stopped = new Promise((resolve) => process.once('uncaughtException', resolve))
-    served.port.refusal = new InvariantBroken('W1', 'test')
-    assert.equal((await post(served, '/release', {})).status, 500)
-    assert.equal(await stopped, served.port.refusal)
-  }))
+test('a broken invariant is answered, and then the process ends', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'mirrorbay-broken-'))
+  const socketPath = join(dir, 'api.sock')
+  const program = fileURLToPath(new URL('serve-process.ts', import.meta.url))
+  const child = spawn(process.execPath, [program, socketPath, 'broken'], { stdio: ['pipe', 'pipe', 'pipe'] })
+  try {
+    const ended = once(child, 'exit')
+    const complaint = text(child.stderr)
+    await once(child.stdout, 'data')
+    const answer = await ask({
+      to: { socketPath },
+      method: 'POST',
+      path: `${apiPrefix}/release`,
+      headers: json,
+      body: '{}',
+    })
+    assert.equal(answer.status, 500)
+    assert.notEqual((await ended)[0], 0)
+    assert.match(await complaint, /invariant W1 broken/)
+  } finally {
+    child.kill('SIGKILL')
+    await rm(dir, { recursive: true, force: true })
+  }
+})
 
 test('faults go to the agent where they are allowed, and say so where they are not built', async () => {
   const made: unknown[] = []
@@ -221,10 +242,9 @@ test('a socket left by a killed agent is taken over, anything else is not', asyn
 
 /** What kill -9 leaves: a bound socket file with nobody behind it. */
 async function leaveStaleSocket(path: string): Promise<void> {
-  const { spawn } = await import('node:child_process')
   const code = `require('net').createServer().listen(${JSON.stringify(path)},()=>process.kill(process.pid,'SIGKILL'))`
   const child = spawn(process.execPath, ['-e', code], { stdio: 'ignore' })
-  await new Promise((resolve) => child.once('exit', resolve))
+  await once(child, 'exit')
   assert.ok((await stat(path)).isSocket())
 }
 
