@@ -86,6 +86,10 @@ export const limits = {
   memberOverdueMs: 13_000,
   /** Milliseconds a starting server waits for its peers before it asks the arbiter to go on without them. */
   startGraceMs: 5_000,
+  /** Milliseconds between two looks at the arbiter's register when nothing is asked of it (E5). */
+  registerReadMs: 5_000,
+  /** Milliseconds after which an unanswered question to the arbiter is asked again. */
+  registerAnswerMs: 1_500,
   /** E8: back-off between two attempts of a replica to return, milliseconds: first and largest. */
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,

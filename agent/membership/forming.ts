@@ -1,0 +1,159 @@
+/**
+ * The leader's part in forming a session (E9): gather what every member tells, settle, let all record, open. Each step is
+ * begun once all members have finished the one before; any other run or configuration begins anew from what was told.
+ *
+ *   gathering --all told--> readying --all ready--> settling --settled--> recording --all recorded--> opened
+ *       ^------------------------- another run, another configuration, a failure ------------------------'
+ */
+import type { ServerId } from '../kit/ids.ts'
+import type { Configuration } from './configuration.ts'
+import type { MemberMessage, MemberMessageKind, Tell } from './messages.ts'
+import { makeSession, type Session } from './session.ts'
+
+export type FormingStep = 'idle' | 'gathering' | 'readying' | 'settling' | 'recording' | 'opened'
+
+export interface FormingWorld {
+  readonly self: ServerId
+  runOf(server: ServerId): number | undefined
+  /** Sends to a member, or takes it at once when that is this server. */
+  send<Kind extends MemberMessageKind>(to: ServerId, kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>): void
+  /** Whether a session may begin now: no decision is awaited, nobody is being left out. */
+  mayBegin(): boolean
+  /** C2's exception and its wait: whether what was told may be opened. */
+  mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean
+  /** Makes the replicas equal where they may differ; `done(false)` when a member could not. */
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void
+  /** The vector that would begin was open before: only a new configuration can tell the two apart. */
+  vectorWasUsed(session: Session): void
+}
+
+export class Forming {
+  readonly #world: FormingWorld
+  #step: FormingStep = 'idle'
+  #configuration: Configuration | null = null
+  readonly #tells = new Map<ServerId, { readonly run: number; readonly tell: Tell }>()
+  #session: Session | null = null
+  /** Members whose answer the present step still needs. */
+  #awaited = new Set<ServerId>()
+  readonly #opened = new Set<number>()
+
+  constructor(world: FormingWorld) {
+    this.#world = world
+  }
+
+  get step(): FormingStep {
+    return this.#step
+  }
+
+  /** Begins to gather for a configuration that this server leads; keeps what was told for the same one. */
+  gather(configuration: Configuration): void {
+    if (this.#configuration?.id !== configuration.id) this.#tells.clear()
+    this.#configuration = configuration
+    this.#restart()
+  }
+
+  stop(): void {
+    this.#step = 'idle'
+    this.#session = null
+  }
+
+  onTell(from: ServerId, run: number, configuration: Configuration, tell: Tell): void {
+    if (this.#configuration?.id !== configuration.id) {
+      this.#tells.clear()
+      this.#configuration = configuration
+    }
+    this.#tells.set(from, { run, tell })
+    if (this.#step !== 'idle') this.#restart()
+  }
+
+  /** A member is another run: what it told is void. */
+  onRun(member: ServerId, run: number): void {
+    const told = this.#tells.get(member)
+    if (told !== undefined && told.run !== run) this.#tells.delete(member)
+    if (this.#step !== 'idle' && this.#step !== 'opened') this.#restart()
+  }
+
+  /** Tries again what `mayBegin` or `mayOpen` held back. */
+  retry(): void {
+    if (this.#step === 'gathering') this.#tryBegin()
+  }
+
+  onReady(from: ServerId, session: number): void {
+    if (this.#answered(from, session, 'readying')) this.#settle()
+  }
+
+  onRecorded(from: ServerId, session: number): void {
+    if (!this.#answered(from, session, 'recording') || this.#session === null) return
+    this.#step = 'opened'
+    this.#opened.add(session)
+    this.#toAll('form.open', { session })
+  }
+
+  #restart(): void {
+    this.#step = 'gathering'
+    this.#session = null
+    this.#tryBegin()
+  }
+
+  #tryBegin(): void {
+    const configuration = this.#configuration
+    if (configuration === null || !this.#world.mayBegin()) return
+    const runs = new Map<ServerId, number>()
+    for (const member of configuration.inSync) {
+      const told = this.#tells.get(member)
+      if (told === undefined || told.run !== this.#world.runOf(member)) return
+      runs.set(member, told.run)
+    }
+    if (!this.#world.mayOpen(configuration, this.#told(configuration))) return
+    const session = makeSession(configuration, runs, this.#world.self)
+    if (this.#opened.has(session.number)) return this.#world.vectorWasUsed(session)
+    this.#session = session
+    this.#step = 'readying'
+    this.#awaited = new Set(configuration.inSync)
+    const vector = [...runs].map(([serverId, run]) => ({ serverId, run }))
+    this.#toAll('form.begin', { configurationId: configuration.id, session: session.number, runs: vector })
+  }
+
+  #settle(): void {
+    const session = this.#session
+    if (session === null) return
+    this.#step = 'settling'
+    this.#world.settle(session, this.#told(session.configuration), (settled) => {
+      if (this.#session !== session || this.#step !== 'settling') return
+      if (!settled) {
+        // Tried again at the next tick (retry), not at once: whatever failed may need a moment.
+        this.#step = 'gathering'
+        this.#session = null
+        return
+      }
+      this.#step = 'recording'
+      this.#awaited = new Set(session.configuration.inSync)
+      const time = Math.max(...[...this.#tells.values()].map(({ tell }) => tell.time))
+      this.#toAll('form.record', { session: session.number, time })
+    })
+  }
+
+  #told(configuration: Configuration): Map<ServerId, Tell> {
+    const told = new Map<ServerId, Tell>()
+    for (const member of configuration.inSync) {
+      const entry = this.#tells.get(member)
+      if (entry !== undefined) told.set(member, entry.tell)
+    }
+    return told
+  }
+
+  /** @returns whether this was the last answer that the step needed. */
+  #answered(from: ServerId, session: number, step: FormingStep): boolean {
+    if (this.#step !== step || this.#session?.number !== session) return false
+    this.#awaited.delete(from)
+    return this.#awaited.size === 0
+  }
+
+  #toAll<Kind extends MemberMessageKind>(kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>): void {
+    const session = this.#session
+    if (session === null) return
+    // Others first: what this server takes at once may already go on to the next step.
+    for (const member of session.others) this.#world.send(member, kind, body)
+    if (this.#session === session) this.#world.send(this.#world.self, kind, body)
+  }
+}

@@ -1,0 +1,490 @@
+/**
+ * One server's part in one volume: which configuration it knows, whether it may serve, and how it gets from one session
+ * to the next (E1, E3, E5, E7, E9). Pure: clock, links, arbiter and disk are handed in.
+ *
+ *   outside --learns of a configuration with itself--> stopping --drained--> gathering --begin--> settling
+ *   settling --all durable--> recorded --open, barrier passed--> open
+ *   any --configuration without itself--> outside       open, forming --own disk overdue, planned stop--> left
+ *   open, recorded, settling --new configuration, another run of a member--> stopping
+ */
+import type { ServerId, VolumeId } from '../kit/ids.ts'
+import type { Clock, Log, RandomSource } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import type { Links } from '../link/messages.ts'
+import { type Configuration, relation, successor } from './configuration.ts'
+import { Forming } from './forming.ts'
+import { Lease, type Silence } from './lease.ts'
+import { type MemberMessage, type MemberMessageKind, memberMessages, type Tell } from './messages.ts'
+import { type ArbiterPort, type Decision, Proposer } from './proposer.ts'
+import type { RecordFile } from './record.ts'
+import { Removal } from './removal.ts'
+import { leaderOf, makeSession, type Session } from './session.ts'
+
+export type MemberPhase = 'outside' | 'stopping' | 'gathering' | 'settling' | 'recorded' | 'open' | 'left'
+
+/** What membership needs of the volume that it decides for. */
+export interface MemberHost {
+  /** Serve nothing of any session any more, refuse its messages, let executions that began end; then `drained`. */
+  stopServing(drained: () => void): void
+  /** Doubts, names and clock as they stand after draining (E9). */
+  tell(): Tell
+  /** Copies of this session's settling are accepted from now on. */
+  beginSettling(session: Session): void
+  /** At the leader: see FormingWorld.settle. */
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void
+  /** Everything settled becomes durable here and its grades sound (C2). */
+  makeSettledDurable(done: (failed: boolean) => void): void
+  /** The session's messages are executed from now on; nothing is served yet. */
+  sessionRecorded(session: Session, time: number): void
+  sessionOpened(session: Session): void
+  /** Drained and not in the in-sync set: a candidate for resync (E5). */
+  outside(): void
+  anyLossy(): boolean
+  /** Milliseconds since the oldest write or flush still owed by that member was sent to it; 0 when none (E8). */
+  owedByMs(member: ServerId): number
+  /** A word for the activity list. */
+  tellPeople(kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm', details: Record<string, string>): void
+}
+
+export interface MemberWorld {
+  readonly self: ServerId
+  readonly selfRun: number
+  readonly volumeId: VolumeId
+  readonly links: Links
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+  readonly silence: Silence
+  readonly arbiter: ArbiterPort
+  readonly record: RecordFile
+}
+
+export class Member {
+  readonly world: MemberWorld
+  readonly #host: MemberHost
+  readonly proposer: Proposer
+  readonly #forming: Forming
+  readonly #removal: Removal
+  readonly #lease = new Lease()
+  #phase: MemberPhase = 'outside'
+  #session: Session | null = null
+  #told: Tell | null = null
+  /** Counts stops, so that a late `drained` of an older one is recognised. */
+  #stops = 0
+  #splitBrain = false
+  #openedInThisRun = false
+  #fencing = false
+  #lastReadMs: number
+  /** Why the server left by its own word; empty when it did not. */
+  #leaveReason = ''
+  #leaveSentMs = 0
+
+  constructor(world: MemberWorld, host: MemberHost) {
+    this.world = world
+    this.#host = host
+    this.#lastReadMs = world.clock.monotonicMs()
+    this.proposer = new Proposer(world.arbiter, world.clock, (words) => {
+      world.log.error({ volume: world.volumeId, words }, 'the register is not to be believed (E11)')
+      host.tellPeople('register-alarm', { words })
+    })
+    this.#removal = new Removal(world, (server) => host.owedByMs(server))
+    this.#forming = new Forming({
+      self: world.self,
+      runOf: (server) => this.#runOf(server),
+      send: (to, kind, body) => this.#sendOrTake(to, kind, body),
+      mayBegin: () => this.#mayBegin(),
+      mayOpen: (configuration, tells) => mayOpen(configuration, tells),
+      settle: (session, tells, done) => host.settle(session, tells, done),
+      vectorWasUsed: () => this.#renew(),
+    })
+  }
+
+  get known(): Configuration {
+    return this.world.record.value.known
+  }
+  get phase(): MemberPhase {
+    return this.#phase
+  }
+  get session(): Session | null {
+    return this.#session
+  }
+  get splitBrain(): boolean {
+    return this.#splitBrain
+  }
+  get leaveReason(): string {
+    return this.#leaveReason
+  }
+  get inSet(): boolean {
+    return this.known.inSync.includes(this.world.self)
+  }
+  /** Whether this server leads its volume's session. */
+  get leads(): boolean {
+    return leaderOf(this.known) === this.world.self
+  }
+
+  /** Begins this run's part, from what the record says. */
+  start(): void {
+    this.#removal.startedAt(this.world.record.value.opened?.inSync ?? [])
+    if (this.inSet) this.#beginForming()
+    else this.#goOutside()
+  }
+
+  /** R2: whether this server may answer a read of this session now. */
+  mayAnswerRead(): boolean {
+    return this.#phase === 'open' && this.#lease.valid(this.world.clock.leaseMs())
+  }
+
+  /** E3: whether this heartbeat is answered for this volume; an answer is remembered. */
+  answerHeartbeat(from: ServerId, session: number): boolean {
+    if (this.#phase !== 'open' || this.#session?.number !== session || this.#removal.isBeingLeftOut(from)) return false
+    this.#removal.answered(from)
+    return true
+  }
+
+  heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
+    if (this.#session?.number === session) this.#lease.answered(by, sentAtMs)
+  }
+
+  /**
+   * E1, E2: a configuration that was decided, from the arbiter or from a server that learned it there.
+   * @returns whether it was new
+   */
+  learn(configuration: Configuration): boolean {
+    const stands = relation(configuration, this.known)
+    if (stands === 'same' || stands === 'older') return false
+    if (stands === 'strange') {
+      this.#foundSplitBrain(configuration)
+      return false
+    }
+    const before = this.known
+    // A decision that leaves the joiner of our word in or out ends the word (C10).
+    this.world.record.save({ known: configuration, word: null, prepared: false }, () => undefined)
+    this.#removal.newConfiguration()
+    this.#tellChanges(before, configuration)
+    for (const replica of configuration.replicas) this.#sendKnown(replica.serverId)
+    if (this.inSet) this.#beginForming()
+    else this.#goOutside()
+    return true
+  }
+
+  onPeerRun(peer: ServerId, run: number): void {
+    if (!this.known.replicas.some((replica) => replica.serverId === peer)) return
+    this.#sendKnown(peer)
+    const before = this.#session?.runs.get(peer)
+    if (before !== undefined && before !== run) {
+      // Its new run is its word that the old one has stopped (E3).
+      this.#removal.restarted(peer, this.#phase === 'open')
+      this.#beginForming()
+    }
+    if (this.#phase === 'left') this.#sendLeave(peer)
+    if (this.leads) this.#forming.onRun(peer, run)
+    else if (this.#phase === 'gathering' && peer === leaderOf(this.known)) this.#sendTell()
+    this.#considerRemoval()
+  }
+
+  /** Every limits.heartbeatMs / 2 or so: judges others, asks the arbiter, tries again. */
+  tick(): void {
+    this.#considerRemoval()
+    this.#forming.retry()
+    if (this.#phase === 'left') this.#repeatLeave()
+    this.#fenceIfWordIsOpen()
+    const now = this.world.clock.monotonicMs()
+    // E5: also a server that serves alone asks now and then whether it was superseded.
+    if (now - this.#lastReadMs > limits.registerReadMs && !this.proposer.busy) {
+      this.#lastReadMs = now
+      this.proposer.read(this.known, (current) => {
+        if (current !== null) this.learn(current)
+      })
+    }
+  }
+
+  /**
+   * E7, E8: this server's word that it has stopped. The others leave it out; it goes on only in a configuration that
+   * they make. The last in-sync server does not leave.
+   * @returns whether it left
+   */
+  leave(reason: string): boolean {
+    if (!this.inSet || this.#phase === 'outside' || this.#phase === 'left' || this.#others().length === 0) return false
+    if (this.proposer.busy && !this.proposer.withdraw()) return false
+    this.#leaveReason = reason
+    this.#phase = 'left'
+    this.#session = null
+    this.#forming.stop()
+    this.#stops += 1
+    this.world.log.warn({ volume: this.world.volumeId, reason }, 'leaving the in-sync set')
+    this.#host.stopServing(() => undefined)
+    for (const other of this.#others()) this.#sendLeave(other)
+    return true
+  }
+
+  /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */
+  proposeJoin(joiner: ServerId, decided: (joined: boolean) => void): boolean {
+    if (this.#phase !== 'open' || this.proposer.busy) return false
+    const next = this.#successor([...this.known.inSync, joiner])
+    this.proposer.propose(this.known, next, (decision) => {
+      decided(decision.current.inSync.includes(joiner))
+      this.#decided(decision)
+    })
+    return true
+  }
+
+  /** What keeps the volume from being served here, for people. */
+  waiting(): 'none' | 'peers' | 'arbiter' | 'forming' | 'resync' | 'sound-copy' | 'split-brain' | 'disk' {
+    if (this.#splitBrain) return 'split-brain'
+    if (this.#phase === 'left') return 'disk'
+    if (this.#phase === 'outside') return 'resync'
+    const missing = this.#others().some((other) => this.world.links.peer(other)?.connected !== true)
+    if (this.#phase === 'open') return this.mayAnswerRead() ? 'none' : missing ? this.#whyMissing() : 'forming'
+    return missing ? this.#whyMissing() : 'forming'
+  }
+
+  onMessage(from: ServerId, fromRun: number, kind: MemberMessageKind, body: unknown): void {
+    const parsed = memberMessages[kind].safeParse(body)
+    if (!parsed.success) {
+      this.world.log.warn({ from, kind, problem: parsed.error.message }, 'a message that is no such message: ignored')
+      return
+    }
+    // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
+    this.#take(from, fromRun, kind, parsed.data as never)
+  }
+
+  #take<Kind extends MemberMessageKind>(from: ServerId, run: number, kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>) {
+    const handlers: {
+      readonly [K in MemberMessageKind]: (body: Omit<MemberMessage<K>, 'volume'>) => void
+    } = {
+      'member.configuration': ({ configuration }) => this.#onConfiguration(from, configuration),
+      'member.leave': ({ configurationId }) => this.#onLeave(from, configurationId),
+      'form.tell': ({ configurationId, tell }) => this.#onTell(from, run, configurationId, tell),
+      'form.begin': ({ configurationId, session, runs }) => this.#onBegin(from, configurationId, session, runs),
+      'form.ready': ({ session }) => this.#forming.onReady(from, session),
+      'form.record': ({ session, time }) => this.#onRecord(session, time),
+      'form.recorded': ({ session }) => this.#forming.onRecorded(from, session),
+      'form.open': ({ session }) => this.#onOpen(session),
+    }
+    handlers[kind](body)
+  }
+
+  #onConfiguration(from: ServerId, configuration: Configuration): void {
+    const stands = relation(configuration, this.known)
+    if (stands === 'older') this.#sendKnown(from)
+    else this.learn(configuration)
+  }
+
+  #onLeave(from: ServerId, configurationId: string): void {
+    if (configurationId !== this.known.id) return this.#sendKnown(from)
+    this.#removal.left(from)
+    // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide).
+    if (this.#phase === 'left' && this.world.self < from) this.#beginForming()
+    this.#considerRemoval()
+  }
+
+  #onTell(from: ServerId, run: number, configurationId: string, tell: Tell): void {
+    if (configurationId !== this.known.id) return this.#sendKnown(from)
+    if (!this.leads) return
+    const sessionRun = this.#session?.runs.get(from)
+    this.#forming.onTell(from, run, this.known, tell)
+    // It has stopped in our session, so the session is over for us too.
+    const formed = this.#phase === 'open' || this.#phase === 'recorded'
+    if (formed && sessionRun === run) this.#beginForming()
+  }
+
+  #onBegin(from: ServerId, configurationId: string, number: number, vector: readonly { serverId: ServerId; run: number }[]) {
+    if (configurationId !== this.known.id || from !== leaderOf(this.known)) return
+    if (this.#phase !== 'gathering' && this.#phase !== 'settling') return
+    const runs = new Map(vector.map(({ serverId, run }) => [serverId, run]))
+    if (runs.get(this.world.self) !== this.world.selfRun) return
+    const session = makeSession(this.known, runs, this.world.self)
+    if (session.number !== number) return
+    const stop = ++this.#stops
+    this.#host.stopServing(() => {
+      if (stop !== this.#stops) return
+      this.#session = session
+      this.#phase = 'settling'
+      this.#host.beginSettling(session)
+      this.#sendOrTake(from, 'form.ready', { session: number })
+    })
+  }
+
+  #onRecord(number: number, time: number): void {
+    const session = this.#session
+    if (this.#phase !== 'settling' || session?.number !== number) return
+    const stop = this.#stops
+    const failedOrStale = (failed: boolean): boolean => {
+      if (stop !== this.#stops) return true
+      if (failed && !this.leave('disk-failed')) this.#beginForming()
+      return failed
+    }
+    this.#host.makeSettledDurable((failed) => {
+      if (failedOrStale(failed)) return
+      const { configuration } = session
+      const opened = { epoch: configuration.epoch, id: configuration.id, inSync: configuration.inSync }
+      this.world.record.save({ opened, resyncBegun: false }, (failure) => {
+        if (failedOrStale(failure !== null)) return
+        this.#phase = 'recorded'
+        this.#told = null
+        this.#leaveReason = ''
+        this.#removal.sessionRecorded(configuration)
+        this.#lease.start(session.others)
+        this.#host.sessionRecorded(session, time)
+        this.#sendOrTake(leaderOf(configuration), 'form.recorded', { session: number })
+      })
+    })
+  }
+
+  #onOpen(number: number): void {
+    const session = this.#session
+    if (this.#phase !== 'recorded' || session?.number !== number) return
+    const stop = this.#stops
+    const open = () => {
+      if (stop !== this.#stops || this.#phase !== 'recorded') return
+      this.#phase = 'open'
+      this.#openedInThisRun = true
+      this.#host.sessionOpened(session)
+      this.#host.tellPeople('serving', {})
+    }
+    // E3: not before the leases of those who are no longer in the set have run out.
+    const waitMs = this.#removal.barrierMs(session.configuration)
+    if (waitMs <= 0) open()
+    else this.world.clock.after(waitMs, open)
+  }
+
+  #beginForming(): void {
+    const stop = ++this.#stops
+    this.#phase = 'stopping'
+    this.#session = null
+    this.#forming.stop()
+    this.#host.stopServing(() => {
+      if (stop !== this.#stops) return
+      this.#phase = 'gathering'
+      // E9: a member tells once; what it told stands until a session is recorded, whatever was half copied since.
+      this.#told ??= this.#host.tell()
+      if (this.leads) this.#forming.gather(this.known)
+      this.#sendTell()
+    })
+  }
+
+  #goOutside(): void {
+    const stop = ++this.#stops
+    this.#phase = 'outside'
+    this.#session = null
+    this.#told = null
+    this.#forming.stop()
+    this.#host.stopServing(() => {
+      if (stop === this.#stops) this.#host.outside()
+    })
+  }
+
+  #sendTell(): void {
+    if (this.#told === null) return
+    const body = { configurationId: this.known.id, tell: this.#told }
+    this.#sendOrTake(leaderOf(this.known), 'form.tell', body)
+  }
+
+  #considerRemoval(): void {
+    if (this.#phase === 'outside' || this.#phase === 'left' || this.#splitBrain) return
+    if (this.world.record.value.word !== null) return
+    const gone = this.#removal.whoMustGo(this.#others(), this.#openedInThisRun)
+    if (this.proposer.busy) {
+      if (gone.length === 0 && this.#removal.anyBeingLeftOut() && this.proposer.withdraw()) this.#removal.keepAll()
+      return
+    }
+    if (gone.length === 0 || !this.proposer.reachable() || this.#host.anyLossy()) return
+    const staying = this.known.inSync.filter((server) => !gone.includes(server))
+    this.#removal.leaveOut(gone)
+    this.world.log.warn({ volume: this.world.volumeId, gone, why: this.#removal.reasons() }, 'asking the arbiter to leave out')
+    this.proposer.propose(this.known, this.#successor(staying), (decision) => this.#decided(decision))
+  }
+
+  #decided(decision: Decision): void {
+    if (!this.learn(decision.current)) {
+      this.#removal.keepAll()
+      this.world.record.save({ word: null }, () => undefined)
+      this.#forming.retry()
+    }
+  }
+
+  /** C10, E2: a word of an earlier session whose decision is not known: swapping the same set in again shows it. */
+  #fenceIfWordIsOpen(): void {
+    if (this.world.record.value.word === null || this.#phase === 'open' || this.#phase === 'outside') return
+    if (!this.#fencing) this.#renew()
+  }
+
+  #renew(): void {
+    if (this.proposer.busy || this.#fencing) return
+    this.#fencing = true
+    this.proposer.propose(this.known, this.#successor(this.known.inSync), (decision) => {
+      this.#fencing = false
+      this.#decided(decision)
+    })
+  }
+
+  #mayBegin(): boolean {
+    return this.#phase === 'gathering' && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
+  }
+
+  #successor(inSync: readonly ServerId[]): Configuration {
+    const presentWasOpened = this.world.record.value.opened?.id === this.known.id
+    return successor(this.known, { id: this.world.random.id() as Configuration['id'], inSync, presentWasOpened })
+  }
+
+  #whyMissing(): 'peers' | 'arbiter' | 'sound-copy' {
+    if (this.#host.anyLossy()) return 'sound-copy'
+    return this.proposer.reachable() ? 'peers' : 'arbiter'
+  }
+
+  #tellChanges(before: Configuration, after: Configuration): void {
+    for (const server of before.inSync) {
+      if (after.inSync.includes(server)) continue
+      const reason = server === this.world.self && this.#leaveReason !== '' ? this.#leaveReason : this.#removal.reasonOf(server)
+      this.#host.tellPeople('left', { server, reason })
+    }
+    for (const server of after.inSync) if (!before.inSync.includes(server)) this.#host.tellPeople('joined', { server })
+  }
+
+  #foundSplitBrain(other: Configuration): void {
+    if (this.#splitBrain) return
+    this.#splitBrain = true
+    this.world.log.error({ volume: this.world.volumeId, other: other.id }, 'two histories of one volume (E1)')
+    this.#host.tellPeople('split-brain', { other: other.id })
+  }
+
+  #others(): ServerId[] {
+    return this.known.inSync.filter((server) => server !== this.world.self)
+  }
+
+  #runOf(server: ServerId): number | undefined {
+    return server === this.world.self ? this.world.selfRun : this.world.links.peer(server)?.run
+  }
+
+  /** The word is said again now and then: its first message may have gone to a run that has ended. */
+  #repeatLeave(): void {
+    const now = this.world.clock.monotonicMs()
+    if (now - this.#leaveSentMs < limits.leaseMs / 2) return
+    this.#leaveSentMs = now
+    for (const other of this.#others()) this.#sendLeave(other)
+  }
+
+  #sendKnown(to: ServerId): void {
+    if (to === this.world.self || this.world.record.value.prepared) return
+    this.#sendOrTake(to, 'member.configuration', { configuration: this.known })
+  }
+
+  #sendLeave(to: ServerId): void {
+    this.#sendOrTake(to, 'member.leave', { configurationId: this.known.id, reason: this.#leaveReason })
+  }
+
+  #sendOrTake<Kind extends MemberMessageKind>(to: ServerId, kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>): void {
+    if (to === this.world.self) this.#take(to, this.world.selfRun, kind, body)
+    else this.world.links.send(to, { type: 'control', kind, body: { ...body, volume: this.world.volumeId } })
+  }
+}
+
+/** C2: in every region some member is not lossy, or a member had opened this very configuration before. */
+function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean {
+  for (const tell of tells.values()) if (tell.openedId === configuration.id) return true
+  const lossyRanges = [...tells.values()].map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
+  const [first = [], ...rest] = lossyRanges
+  return !first.some((range) =>
+    rest.every((others) => others.some((other) => other.first <= range.last && range.first <= other.last)),
+  )
+}

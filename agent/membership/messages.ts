@@ -1,0 +1,63 @@
+/** What servers tell each other about membership: schemas of the control messages' bodies. */
+import { z } from 'zod'
+import { type ConfigurationId, configurationId, type ServerId, serverId, type VolumeId, volumeId } from '../kit/ids.ts'
+import { configurationSchema } from './configuration.ts'
+
+const idText = z.string().regex(/^[0-9a-f]{32}$/)
+export const serverField = idText.transform((text): ServerId => serverId(text))
+export const volumeField = idText.transform((text): VolumeId => volumeId(text))
+const configurationField = idText.transform((text): ConfigurationId => configurationId(text))
+/** Integers of at most 48 bits travel on the links. */
+export const count = z.number().int().min(0).max(281_474_976_710_655)
+
+/** C7, W8: a write that its member does not know confirmed, and has applied. */
+export const writeNameSchema = z.object({
+  origin: serverField,
+  run: count,
+  number: count,
+  /** Lamport time at which it began executing. */
+  time: count,
+  offsetBytes: count,
+  lengthBytes: count.min(1),
+})
+export type WriteName = z.infer<typeof writeNameSchema>
+
+/** Consecutive regions of one grade worse than sound (C2). */
+export const doubtSchema = z.object({ first: count, last: count, grade: z.enum(['torn', 'lossy']) })
+export type Doubt = z.infer<typeof doubtSchema>
+
+/** E9: what a member tells when it has stopped serving and drained. */
+export const tellSchema = z.object({
+  /** Id of the configuration that it last opened; null before the first. */
+  openedId: configurationField.nullable(),
+  doubts: z.array(doubtSchema).max(20_000),
+  names: z.array(writeNameSchema).max(20_000),
+  /** Its Lamport clock. */
+  time: count,
+})
+export type Tell = z.infer<typeof tellSchema>
+
+const session = count
+const inVolume = { volume: volumeField }
+
+/** Kind of each message and the schema of its body. */
+export const memberMessages = {
+  /** E1: the sender's present configuration. */
+  'member.configuration': z.object({ ...inVolume, configuration: configurationSchema }),
+  /** E3, E7, E8: "I have stopped in every session of this configuration, and go on only in another one." */
+  'member.leave': z.object({ ...inVolume, configurationId: configurationField, reason: z.string().max(40) }),
+  'form.tell': z.object({ ...inVolume, configurationId: configurationField, tell: tellSchema }),
+  'form.begin': z.object({
+    ...inVolume,
+    configurationId: configurationField,
+    session,
+    runs: z.array(z.object({ serverId: serverField, run: count })).max(3),
+  }),
+  'form.ready': z.object({ ...inVolume, session }),
+  'form.record': z.object({ ...inVolume, session, time: count }),
+  'form.recorded': z.object({ ...inVolume, session }),
+  'form.open': z.object({ ...inVolume, session }),
+} as const
+
+export type MemberMessageKind = keyof typeof memberMessages
+export type MemberMessage<Kind extends MemberMessageKind> = z.infer<(typeof memberMessages)[Kind]>

@@ -1,0 +1,116 @@
+/**
+ * Who must leave the in-sync set, why, and how long the ones that stay must wait for the leases of those who went
+ * (E3, E7, E8).
+ */
+import type { ServerId } from '../kit/ids.ts'
+import type { Clock } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import type { Configuration } from './configuration.ts'
+import type { Silence } from './lease.ts'
+
+export type RemovalReason = 'left' | 'restarted' | 'silent' | 'disk-slow'
+
+export class Removal {
+  readonly #clock: Clock
+  readonly #silence: Silence
+  readonly #owedByMs: (server: ServerId) => number
+  /** E3: when this server last answered each other's heartbeat; monotonic ms. */
+  readonly #lastAnsweredMs = new Map<ServerId, number>()
+  /** Servers whose own word says that they stopped: a leave, or a new run. Nobody waits for their lease. */
+  readonly #stopped = new Set<ServerId>()
+  /** E3: whoever is wanted out is not answered any more until the arbiter's decision is known. */
+  readonly #leavingOut = new Set<ServerId>()
+  readonly #left = new Set<ServerId>()
+  readonly #restarted = new Set<ServerId>()
+  readonly #reasons = new Map<ServerId, RemovalReason>()
+
+  constructor(world: { clock: Clock; silence: Silence }, owedByMs: (server: ServerId) => number) {
+    this.#clock = world.clock
+    this.#silence = world.silence
+    this.#owedByMs = owedByMs
+  }
+
+  /** E3: a restart counts as an answer to everybody who was in sync when this server last opened an epoch. */
+  startedAt(openedWith: readonly ServerId[]): void {
+    for (const server of openedWith) this.#lastAnsweredMs.set(server, this.#clock.monotonicMs())
+  }
+
+  answered(server: ServerId): void {
+    this.#lastAnsweredMs.set(server, this.#clock.monotonicMs())
+  }
+
+  /** It gave its word that it has stopped (E7, E8). */
+  left(server: ServerId): void {
+    this.#left.add(server)
+    this.#stopped.add(server)
+  }
+
+  /** Its new run is its word that the old one stopped. @param wasOpen whether a session with the old run was open here:
+   * then this server is sound, and rather leaves the other out than waits for it (E9). */
+  restarted(server: ServerId, wasOpen: boolean): void {
+    this.#stopped.add(server)
+    if (wasOpen) this.#restarted.add(server)
+  }
+
+  newConfiguration(): void {
+    this.#leavingOut.clear()
+    this.#left.clear()
+    this.#restarted.clear()
+  }
+
+  sessionRecorded(configuration: Configuration): void {
+    this.#restarted.clear()
+    for (const server of configuration.inSync) this.#stopped.delete(server)
+  }
+
+  /** @param others the other members; @param openedInThisRun a starting server gives its peers more time */
+  whoMustGo(others: readonly ServerId[], openedInThisRun: boolean): ServerId[] {
+    const silentMs = openedInThisRun ? limits.leaseMs : limits.startGraceMs
+    return others.filter((server) => {
+      const reason = this.#reasonNow(server, silentMs)
+      if (reason !== null) this.#reasons.set(server, reason)
+      return reason !== null
+    })
+  }
+
+  #reasonNow(server: ServerId, silentMs: number): RemovalReason | null {
+    if (this.#left.has(server)) return 'left'
+    if (this.#restarted.has(server)) return 'restarted'
+    if (this.#silence.ofMs(server) > silentMs) return 'silent'
+    return this.#owedByMs(server) > limits.memberOverdueMs ? 'disk-slow' : null
+  }
+
+  leaveOut(servers: readonly ServerId[]): void {
+    for (const server of servers) this.#leavingOut.add(server)
+  }
+  keepAll(): void {
+    this.#leavingOut.clear()
+  }
+  isBeingLeftOut(server: ServerId): boolean {
+    return this.#leavingOut.has(server)
+  }
+  anyBeingLeftOut(): boolean {
+    return this.#leavingOut.size > 0
+  }
+
+  reasonOf(server: ServerId): string {
+    return this.#reasons.get(server) ?? 'silent'
+  }
+  reasons(): Record<string, string> {
+    return Object.fromEntries(this.#reasons)
+  }
+
+  /**
+   * E3: milliseconds until this server may serve in `configuration`: L plus 5 % after it itself last answered each
+   * server that is not in it any more, unless that server's own word says that it has stopped.
+   */
+  barrierMs(configuration: Configuration): number {
+    let waitMs = 0
+    for (const [server, answeredMs] of this.#lastAnsweredMs) {
+      if (configuration.inSync.includes(server) || this.#stopped.has(server)) continue
+      const untilMs = answeredMs + limits.leaseMs * limits.leaseMargin
+      waitMs = Math.max(waitMs, untilMs - this.#clock.monotonicMs())
+    }
+    return waitMs
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * The policing module of one volume at one server: a use begins when no earlier use of this server excludes it (ranges)
+ * and no other server does (permission). The first wait is always for the ranges, the second for the permission: a use
+ * that waits for permission holds only its range, one that waits for its range holds nothing, so the two never wait for
+ * each other.
+ */
+import type { ServerId } from '../kit/ids.ts'
+import { type Ask, Permission, type PermissionWorld } from './permission.ts'
+import { Ranges } from './ranges.ts'
+import type { Use } from './use.ts'
+
+export class Policing {
+  readonly #ranges: Ranges
+  readonly #permission: Permission
+  #generation = 0
+
+  constructor(world: PermissionWorld) {
+    this.#permission = new Permission(world)
+    this.#ranges = new Ranges((use) => this.#permission.use(use))
+  }
+
+  /** Begins the use when it has priority over every other pending one for its range (W2), perhaps at once. */
+  acquire(use: Use): void {
+    this.#ranges.enter(use)
+  }
+
+  /** The use has ended (W3: its write is confirmed or settled; R4: its read is answered). */
+  release(use: Use): void {
+    if (use.grantedIn === this.#generation) this.#permission.release(use)
+    this.#ranges.leave(use)
+  }
+
+  /** A read whose session ended before it was answered asks again; it keeps its place among its own server's uses. */
+  again(use: Use): void {
+    if (use.grantedIn === this.#generation) this.#permission.release(use)
+    this.#permission.use(use)
+  }
+
+  /** Called by a use when it begins. */
+  begun(use: Use): void {
+    use.grantedIn = this.#generation
+  }
+
+  startSession(others: readonly ServerId[]): void {
+    this.#generation += 1
+    this.#permission.startSession(others)
+  }
+
+  openSession(): void {
+    this.#permission.openSession()
+  }
+
+  endSession(): void {
+    this.#generation += 1
+    this.#permission.endSession()
+  }
+
+  onAsk(from: ServerId, ask: Ask): void {
+    this.#permission.onAsk(from, ask)
+  }
+
+  onGrant(from: ServerId, grant: Ask): void {
+    this.#permission.onGrant(from, grant)
+  }
+
+  counters(): { asked: number; yielded: number; waiting: number } {
+    const { asksSent, grantsSent, waiting } = this.#permission
+    return { asked: asksSent, yielded: grantsSent, waiting }
+  }
+}

@@ -1,0 +1,70 @@
+/**
+ * Order among the uses of one server (W3, R4): overlapping uses that exclude each other begin in the order in which they
+ * came, each after the ones before it have ended. A use waits only for earlier ones, so nothing deadlocks and nothing
+ * starves.
+ */
+import { invariant } from '../kit/failure.ts'
+import { conflicts, type Use } from './use.ts'
+
+/** Blocks per bucket of the table (1 MiB): most requests touch one. */
+const bucketBlocks = 256
+
+const bucketOf = (block: number): number => Math.floor(block / bucketBlocks)
+
+export class Ranges {
+  readonly #buckets = new Map<number, Use[]>()
+  readonly #granted: (use: Use) => void
+
+  /** @param granted called for every use once no earlier one excludes it; at once inside `enter` when there is none */
+  constructor(granted: (use: Use) => void) {
+    this.#granted = granted
+  }
+
+  enter(use: Use): void {
+    invariant(use.phase === 'idle', 'P1a', 'a use is handed in once')
+    use.phase = 'behind'
+    for (let bucket = bucketOf(use.firstBlock); bucket <= bucketOf(use.lastBlock); bucket += 1) {
+      const present = this.#buckets.get(bucket)
+      if (present === undefined) {
+        this.#buckets.set(bucket, [use])
+        continue
+      }
+      for (const earlier of present) this.#waitFor(use, earlier, bucket)
+      present.push(use)
+    }
+    if (use.blockers === 0) this.#granted(use)
+  }
+
+  leave(use: Use): void {
+    invariant(use.phase !== 'idle' && use.blockers === 0, 'P1b', 'only a use that was let in leaves')
+    use.phase = 'idle'
+    for (let bucket = bucketOf(use.firstBlock); bucket <= bucketOf(use.lastBlock); bucket += 1) {
+      this.#remove(use, bucket)
+    }
+    const dependents = use.dependents
+    if (dependents === null) return
+    use.dependents = null
+    for (const dependent of dependents) {
+      dependent.blockers -= 1
+      if (dependent.blockers === 0) this.#granted(dependent)
+    }
+  }
+
+  #waitFor(use: Use, earlier: Use, bucket: number): void {
+    if (!conflicts(use.mode, earlier.mode)) return
+    if (use.firstBlock > earlier.lastBlock || earlier.firstBlock > use.lastBlock) return
+    // Two uses can share several buckets; they are counted once, in the first bucket that both touch.
+    if (bucket !== Math.max(bucketOf(use.firstBlock), bucketOf(earlier.firstBlock))) return
+    use.blockers += 1
+    if (earlier.dependents === null) earlier.dependents = [use]
+    else earlier.dependents.push(use)
+  }
+
+  #remove(use: Use, bucket: number): void {
+    const present = this.#buckets.get(bucket)
+    const index = present === undefined ? -1 : present.indexOf(use)
+    if (present === undefined || index < 0) invariant(false, 'P1c', 'a use that leaves stands in its buckets')
+    if (present.length === 1) this.#buckets.delete(bucket)
+    else present.splice(index, 1)
+  }
+}
