@@ -3,7 +3,7 @@ import { connect, createServer, type Server, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
 import { limits } from '../../../agent/limits.ts'
 import type { ControlMessage, Message, WriteMessage } from '../../../agent/link/messages.ts'
-import { freePort, hubOf, idOf, peerAt, type Recorded, seeded, until } from './world.ts'
+import { clock, freePort, hubOf, idOf, peerAt, type Recorded, seeded, until } from './world.ts'
 
 const a = idOf('a')
 const b = idOf('b')
@@ -232,6 +232,88 @@ describe('link over sockets', () => {
     await connected(one, other)
     assert.throws(() => one.hub.cut('b', 'both'), /not started with faults/)
     assert.throws(() => one.hub.heal(), /not started with faults/)
+    await closeAll()
+  })
+
+  it('refuses a wrong secret, an unknown name and itself, tells both ends why once, and goes on', async () => {
+    const [portA, portB] = [await freePort(), await freePort()]
+    const one = await hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', portB), peerAt('me', portA)] })
+    const wrong = await hub({ name: 'b', id: b, port: portB, secret: 'another secret', peers: [peerAt('a', portA)] })
+    const told = (recorded: Recorded, reason: string) =>
+      recorded.logged.filter((each) => each.level === 'warn' && String(each.fields.why).endsWith(reason))
+    await until(() => told(one, 'wrong-secret').length > 1 && told(wrong, 'wrong-secret').length > 1, 'told')
+    await until(() => told(one, 'connected-to-itself').length > 0, 'told of itself')
+    assert.equal(told(wrong, 'by the other side: wrong-secret').length, 1)
+    assert.deepEqual([one.runs, wrong.runs], [[], []])
+    await wrong.hub.close()
+    const stranger = await hub({ name: 'z', id: idOf('d'), port: 0, peers: [peerAt('a', portA)] })
+    await until(() => told(stranger, 'by the other side: unknown-name').length > 0, 'unknown name told')
+    const right = await hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', portA)] })
+    await connected(one, right)
+    await closeAll()
+  })
+
+  it('refuses a clone: the same id under another name, another id under a pinned name, an older run', async () => {
+    const [portA, portB] = [await freePort(), await freePort()]
+    const one = await hub({
+      name: 'a',
+      id: a,
+      port: portA,
+      peers: [peerAt('b', portB), peerAt('c', 1)],
+      knownIds: { b },
+    })
+    const told = (recorded: Recorded, reason: string) =>
+      recorded.logged.some((each) => String(each.fields.why).endsWith(`by the other side: ${reason}`))
+    const again = await hub({ name: 'b', id: b, run: 5, port: portB, peers: [peerAt('a', portA)] })
+    await connected(one, again)
+    const refused = async (reason: string, options: { name: string; id: typeof a; run?: number }) => {
+      const clone = await hub({ ...options, peers: [peerAt('a', portA)] })
+      await until(() => told(clone, reason), reason)
+      assert.deepEqual(clone.runs, [])
+      await clone.hub.close()
+    }
+    await refused('duplicate-id', { name: 'c', id: b })
+    await refused('other-id', { name: 'b', id: idOf('e') })
+    await refused('older-run', { name: 'b', id: b, run: 4 })
+    await refused('duplicate-id', { name: 'b', id: b, run: 5 })
+    assert.deepEqual([one.hub.peer(b), one.disconnected], [{ run: 5, connected: true }, 0])
+    await closeAll()
+  })
+
+  it('garbage, floods of strangers and half handshakes cost nothing: peers still connect', async () => {
+    const [portA, portB] = [await freePort(), await freePort()]
+    const hasty = { ...clock, after: (delayMs: number, fire: () => void) => clock.after(delayMs / 10, fire) }
+    const one = await hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', portB)], clock: hasty })
+    const sockets: Socket[] = []
+    let ended = 0
+    const stranger = (bytes: Buffer) => {
+      const socket = connect(portA, '127.0.0.1', () => socket.write(bytes))
+      socket.on('error', () => undefined)
+      socket.resume()
+      socket.on('close', () => {
+        ended += 1
+      })
+      sockets.push(socket)
+    }
+    try {
+      for (let index = 0; index < limits.linkStrangers * 3; index += 1) stranger(Buffer.from('MBLK'))
+      await until(() => ended >= limits.linkStrangers * 2, 'the oldest strangers closed')
+      stranger(Buffer.from('GET / HTTP/1.1\r\n\r\n'))
+      stranger(Buffer.alloc(100_000, 255))
+      await until(() => ended >= limits.linkStrangers * 2 + 2, 'garbage closed at once')
+      const other = await hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', portA)] })
+      await connected(one, other)
+      await until(() => ended === sockets.length, 'half handshakes closed in time', limits.linkHandshakeMs)
+      assert.equal(one.hub.peer(b)?.connected, true)
+    } finally {
+      for (const socket of sockets) socket.destroy()
+      await closeAll()
+    }
+  })
+
+  it('a listener that is taken is told in words', async () => {
+    const one = await hub({ name: 'a', id: a, peers: [] })
+    await assert.rejects(hub({ name: 'b', id: b, port: one.hub.port, peers: [] }), /listening on .* failed/)
     await closeAll()
   })
 })

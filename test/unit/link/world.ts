@@ -71,6 +71,8 @@ export interface Recorded {
   disconnected: number
 }
 
+let hubs = 0
+
 export async function hubOf(
   options: {
     name: string
@@ -79,11 +81,12 @@ export async function hubOf(
     run?: number
     port?: number
     onMessage?: LinkEvents['onMessage']
-  } & Partial<Pick<LinkOptions, 'secret' | 'knownIds' | 'allowFaults'>>,
+  } & Partial<Pick<LinkOptions, 'secret' | 'knownIds' | 'allowFaults' | 'clock'>>,
 ): Promise<Recorded> {
   const received: Received[] = []
   const runs: number[] = []
   const logged: Logged[] = []
+  hubs += 1
   const recorded = { received, runs, logged, disconnected: 0 }
   const hub = await startLinks({
     self: { id: options.id, name: options.name, role: 'storage', run: options.run ?? 1 },
@@ -92,8 +95,8 @@ export async function hubOf(
     peers: options.peers,
     knownIds: options.knownIds ?? {},
     allowFaults: options.allowFaults ?? false,
-    clock,
-    random: { ...seeded(Number.parseInt(options.id.slice(0, 4), 16) + (options.run ?? 1)) },
+    clock: options.clock ?? clock,
+    random: seeded(hubs),
     log: recordingLog(logged),
     events: {
       onMessage: (from, run, message, ordered) => {
