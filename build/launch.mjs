@@ -24,15 +24,19 @@ const couldNot = 2
 /** A reason not to start, as one sentence for a person. */
 export class CannotStart extends Error {}
 
+/** @param {unknown} version */
 const major = (version) => Number(String(version).replace(/^v/, '').split('.')[0])
 
-/** @returns {string | null} the version of an installed package, null when it is absent */
+/**
+ * @param {string} folder
+ * @returns {string | null} the version of an installed package, null when it is absent
+ */
 function packageVersion(folder) {
   try {
     return JSON.parse(readFileSync(join(folder, 'package.json'), 'utf8')).version
   } catch (error) {
-    if (error.code === 'ENOENT') return null
-    throw new CannotStart(`${join(folder, 'package.json')} cannot be read (${error.message}): run \`npm ci\` again.`)
+    if (!existsSync(join(folder, 'package.json'))) return null
+    throw new CannotStart(`${join(folder, 'package.json')} cannot be read (${error}): run \`npm ci\` again.`)
   }
 }
 
@@ -66,7 +70,12 @@ export function chooseNode({ folder, current }) {
   )
 }
 
-/** @returns a copy of `environment` in which Node 24 and the installed tools come first on PATH */
+/**
+ * @param {string} node
+ * @param {string} folder
+ * @param {NodeJS.ProcessEnv} environment
+ * @returns {NodeJS.ProcessEnv} a copy of `environment` in which Node 24 and the installed tools come first on PATH
+ */
 export function environmentFor(node, folder, environment) {
   // Windows spells it Path; a second spelling beside it would be ignored.
   const key = Object.keys(environment).find((name) => name.toUpperCase() === 'PATH') || 'PATH'
@@ -74,7 +83,15 @@ export function environmentFor(node, folder, environment) {
   return { ...environment, [key]: path }
 }
 
-/** What to hand to Node: a script as it is, a tool's own JavaScript entry (no shell, no `env` in between). */
+/** Tools whose package has another name. @type {Record<string, string>} */
+const packages = { tsc: 'typescript', biome: '@biomejs/biome' }
+
+/**
+ * What to hand to Node: a script as it is, a tool's own JavaScript entry (no shell, no `env` in between).
+ * @param {string} name
+ * @param {string} folder
+ * @returns {string[]}
+ */
 export function resolveProgram(name, folder) {
   if (name === 'node') return []
   if (/\.(ts|mjs|cjs|js)$/.test(name)) {
@@ -82,7 +99,6 @@ export function resolveProgram(name, folder) {
     if (!existsSync(script)) throw new CannotStart(`${name} does not exist in this version of Mirrorbay.`)
     return [script]
   }
-  const packages = { tsc: 'typescript', biome: '@biomejs/biome' }
   const tool = join(folder, 'node_modules', packages[name] || name)
   const { bin } = packageVersion(tool) === null ? {} : JSON.parse(readFileSync(join(tool, 'package.json'), 'utf8'))
   const entry = typeof bin === 'string' ? bin : bin?.[name]
@@ -97,7 +113,10 @@ export function resolveProgram(name, folder) {
  */
 const onTerminal = () => [0, 1, 2].some((descriptor) => isatty(descriptor))
 
-/** Runs until the program ends, then ends the same way: its exit code, or its signal. */
+/**
+ * Runs until the program ends, then ends the same way: its exit code, or its signal.
+ * @param {import('node:child_process').ChildProcess} child
+ */
 function follow(child) {
   const passOn = {
     SIGINT: () => onTerminal() || child.kill('SIGINT'),
@@ -112,10 +131,10 @@ function follow(child) {
   })
   child.on('exit', (code, signal) => {
     for (const [name, handler] of Object.entries(passOn)) process.off(name, handler)
-    if (signal === null) process.exit(code)
+    if (signal === null) process.exit(code ?? couldNot)
     process.kill(process.pid, signal)
     // Not every signal ends us (one that is blocked or handled above); then the shell's way to say the same.
-    setTimeout(() => process.exit(128 + (constants.signals[signal] || 0)), 1000)
+    setTimeout(() => process.exit(128 + constants.signals[signal]), 1000)
   })
 }
 
@@ -125,10 +144,10 @@ function follow(child) {
  */
 export function launch(command, folder = root) {
   try {
-    if (command.length === 0) throw new CannotStart('Usage: node build/run.mjs TOOL-OR-SCRIPT [ARGUMENTS]')
+    const [name, ...rest] = command
+    if (name === undefined) throw new CannotStart('Usage: node build/run.mjs TOOL-OR-SCRIPT [ARGUMENTS]')
     const current = { path: process.execPath, version: process.version, nodeApi: process.versions.napi }
     const node = chooseNode({ folder, current })
-    const [name, ...rest] = command
     const commandLine = [...resolveProgram(name, folder), ...rest]
     follow(spawn(node, commandLine, { stdio: 'inherit', env: environmentFor(node, folder, process.env) }))
   } catch (error) {

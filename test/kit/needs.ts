@@ -34,6 +34,7 @@ export const debianPackages = {
   'qemu-nbd': 'qemu-utils',
   'qemu-storage-daemon': 'qemu-system-common',
   'qemu-system-x86_64': 'qemu-system-x86',
+  script: 'bsdutils',
   spin: 'spin',
   tc: 'iproute2',
   unshare: 'util-linux',

@@ -1,5 +1,5 @@
 /** The last lines of a run: for people, and for programs that read node's own closing lines. */
-import { count, inSeconds, type PartResult, type TestResult } from './outcome.ts'
+import { type Counts, count, inSeconds, type PartResult, type TestResult } from './outcome.ts'
 
 interface Closing {
   readonly results: readonly PartResult[]
@@ -19,24 +19,35 @@ function byReason(skipped: readonly TestResult[]): [reason: string, times: numbe
   return [...times].sort((a, b) => b[1] - a[1])
 }
 
-/** @returns the exit code */
-export function printClosing({ results, stopped, durationMs, aimMs, strict }: Closing): number {
+/** @returns the lines to print, the last one for whoever reads only that, and the exit code of the run */
+export function closingOf(closing: Closing): { lines: string[]; exitCode: number } {
+  const { results, stopped, durationMs, aimMs, strict } = closing
   const tests = results.flatMap((part) => part.tests)
   const { passed, failed, skipped } = count(tests)
-  console.log('')
-  for (const { part, durationMs: partMs } of results) console.log(`${part.padEnd(11)} ${inSeconds(partMs).padStart(8)}`)
+  const lines = ['', ...results.map((part) => `${part.part.padEnd(11)} ${inSeconds(part.durationMs).padStart(8)}`)]
   for (const { part, file, name, reason, outcome } of tests) {
-    if (outcome === 'failed') console.log(`✖ ${part}: ${file}: ${name}: ${reason}`)
+    if (outcome === 'failed') lines.push(`✖ ${part}: ${file}: ${name}: ${reason}`)
   }
   for (const [reason, times] of byReason(tests.filter((test) => test.outcome === 'skipped'))) {
-    console.log(`SKIPPED ${times} ${times === 1 ? 'test' : 'tests'}: ${reason}`)
+    lines.push(`SKIPPED ${times} ${times === 1 ? 'test' : 'tests'}: ${reason}`)
   }
-  if (strict && skipped > 0) console.log('CI=true: a skipped test is no success.')
-  if (stopped) console.log('Stopped before the end: the parts that did not run are not counted.')
-  if (durationMs > aimMs) console.log(`Took ${inSeconds(durationMs)}, more than the aim of ${inSeconds(aimMs)}.`)
-  const lines = {
-    tests: tests.length,
-    suites: results.length,
+  if (strict && skipped > 0) lines.push('CI=true: a skipped test is no success.')
+  if (stopped) lines.push('Stopped before the end: the parts that did not run are not counted.')
+  if (durationMs > aimMs) lines.push(`Took ${inSeconds(durationMs)}, more than the aim of ${inSeconds(aimMs)}.`)
+  lines.push(
+    ...nodeStyle({ suites: results.length, passed, failed, skipped, durationMs }),
+    `${passed} passed, ${failed} failed, ${skipped} skipped`,
+  )
+  const bad = failed > 0 || stopped || passed === 0 || (strict && skipped > 0)
+  return { lines, exitCode: bad ? 1 : 0 }
+}
+
+/** As node's own runner ends, for programs that read it. */
+function nodeStyle(total: Counts & { suites: number; durationMs: number }): string[] {
+  const { passed, failed, skipped, suites, durationMs } = total
+  const values = {
+    tests: passed + failed + skipped,
+    suites,
     pass: passed,
     fail: failed,
     cancelled: 0,
@@ -44,7 +55,5 @@ export function printClosing({ results, stopped, durationMs, aimMs, strict }: Cl
     todo: 0,
     duration_ms: Math.round(durationMs),
   }
-  for (const [name, value] of Object.entries(lines)) console.log(`ℹ ${name} ${value}`)
-  console.log(`${passed} passed, ${failed} failed, ${skipped} skipped`)
-  return failed > 0 || stopped || passed === 0 || (strict && skipped > 0) ? 1 : 0
+  return Object.entries(values).map(([name, value]) => `ℹ ${name} ${value}`)
 }

@@ -47,7 +47,7 @@ const failure = (part: string, file: string, name: string, reason: string): Test
 
 /** Tests must end what they start; what is still there is named, and ended so that the next part runs alone. */
 async function leftBehind(part: string, glob: string): Promise<TestResult[]> {
-  const left = leftoversOf(process.env.MIRRORBAY_TEST_RUN ?? '')
+  const left = await leftoversOf(process.env.MIRRORBAY_TEST_RUN ?? '')
   if (left.length === 0) return []
   await endProcesses(left)
   const named = left.map(({ pid, command }: Leftover) => `${pid} ${command}`).join('; ')

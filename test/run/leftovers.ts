@@ -10,8 +10,8 @@ export interface Leftover {
   readonly command: string
 }
 
-/** Milliseconds between asking a process to end and ending it. */
-const graceMs = 2_000
+/** Milliseconds that a process gets to end, before it counts as left behind, and before it is killed. */
+const graceMs = 1_000
 
 function readProcess(pid: number, what: 'environ' | 'cmdline' | 'stat'): string {
   try {
@@ -21,8 +21,20 @@ function readProcess(pid: number, what: 'environ' | 'cmdline' | 'stat'): string 
   }
 }
 
-/** @param run the value of MIRRORBAY_TEST_RUN @returns living processes that inherited it, without this one */
-export function leftoversOf(run: string): Leftover[] {
+/**
+ * @param run the value of MIRRORBAY_TEST_RUN
+ * @returns living processes that inherited it, without this one; those that are just ending get a moment
+ */
+export async function leftoversOf(run: string): Promise<Leftover[]> {
+  const untilMs = performance.now() + graceMs
+  for (;;) {
+    const left = heirsOf(run)
+    if (left.length === 0 || performance.now() > untilMs) return left
+    await delay(50)
+  }
+}
+
+function heirsOf(run: string): Leftover[] {
   if (process.platform !== 'linux' || run === '') return []
   const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
   return pids

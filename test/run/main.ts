@@ -9,7 +9,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { printClosing } from './closing.ts'
+import { closingOf } from './closing.ts'
 import { type Entry, type EntryName, entries, entriesTable, type Part, type PartName, parts } from './entries.ts'
 import { runFiles } from './files.ts'
 import { count, inSeconds, type PartResult, type RunResult } from './outcome.ts'
@@ -101,13 +101,15 @@ async function runEntry(wish: Wish): Promise<number> {
     results.push(await runPart(name, wish, stop.signal))
     save()
   }
-  return printClosing({
+  const { lines, exitCode } = closingOf({
     results,
     stopped: stop.signal.aborted,
     durationMs: Date.now() - startedMs,
     aimMs: entry.minutes * 60_000,
     strict: process.env.CI === 'true',
   })
+  for (const line of lines) console.log(line)
+  return exitCode
 }
 
 const toolsOf = (part: Part) => (part.kind === 'files' ? part.tools : [])
