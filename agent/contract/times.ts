@@ -11,7 +11,12 @@ export function clockWords(atMs: number): string {
 
 /** @returns "at 14:02" for today, else "on 20 Nov at 14:02" @param nowMs milliseconds since 1970 */
 export function whenWords(atMs: number, nowMs: number): string {
-  const at = new Date(atMs)
-  const today = at.toDateString() === new Date(nowMs).toDateString()
-  return today ? `at ${clockWords(atMs)}` : `on ${at.getDate()} ${months[at.getMonth()]} at ${clockWords(atMs)}`
+  const today = new Date(atMs).toDateString() === new Date(nowMs).toDateString()
+  return today ? `at ${clockWords(atMs)}` : `on ${dayWords(atMs)} at ${clockWords(atMs)}`
 }
+
+/** @returns "14:02:11" */
+export const clockSecondWords = (atMs: number): string => `${clockWords(atMs)}:${two(new Date(atMs).getSeconds())}`
+
+/** @returns "20 Nov" */
+export const dayWords = (atMs: number): string => `${new Date(atMs).getDate()} ${months[new Date(atMs).getMonth()]}`

@@ -1,0 +1,29 @@
+/** The `mirrorbay` command's entry: joins the program to the real terminal. */
+import { homedir } from 'node:os'
+import { runCli } from './program.ts'
+import type { Terminal } from './terminal.ts'
+
+const interruption = new AbortController()
+const words = process.argv.slice(2)
+
+// `mirrorbay agent` has its own handling of signals (agent/main.ts); the others just end their waiting.
+if (!words.includes('agent')) process.once('SIGINT', () => interruption.abort())
+// A reader like `head` that has seen enough is no failure.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code !== 'EPIPE') throw error
+  process.exit(0)
+})
+
+const terminal: Terminal = {
+  out: (text) => void process.stdout.write(text),
+  err: (text) => void process.stderr.write(text),
+  isTerminal: process.stdout.isTTY === true,
+  environment: process.env,
+  platform: process.platform,
+  homeDir: homedir(),
+  wallMs: () => Date.now(),
+  interrupted: interruption.signal,
+}
+
+// exitCode, not exit(): what was written to a pipe still has to leave.
+process.exitCode = await runCli(words, terminal)

@@ -1,0 +1,223 @@
+/** The commands, their options and help. What they do is in ask.ts, init.ts and run-agent.ts. */
+import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
+import * as ask from './ask.ts'
+import { connectAgent } from './connection.ts'
+import { socketPath, storageFolder, type Where } from './folders.ts'
+import { init } from './init.ts'
+import { runAgentHere } from './run-agent.ts'
+import { badUsage, type ExitCode, exitCode, printError, type Terminal } from './terminal.ts'
+
+interface GlobalOptions extends Where {
+  readonly json?: boolean
+}
+
+/** @returns the exit code; never throws and never ends the process */
+export async function runCli(words: readonly string[], terminal: Terminal): Promise<ExitCode> {
+  let code: ExitCode = exitCode.yes
+  const program = makeProgram(terminal, (result) => {
+    code = result
+  })
+  try {
+    await program.parseAsync([...words], { from: 'user' })
+    return code
+  } catch (error) {
+    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.yes : exitCode.couldNot
+    return printError(error, terminal, words.includes('--json'))
+  }
+}
+
+type Run<Options> = (asking: ask.Asking, options: Options, names: readonly string[]) => Promise<ExitCode>
+
+function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Command {
+  const program = new Command('mirrorbay')
+  program
+    .description('Two or three ordinary servers become one shared disk.')
+    .option('--dir <folder>', 'the storage folder (else MIRRORBAY_DIR, else one under your data folder)')
+    .option('--socket <path>', "the agent's socket (else as config.json in the storage folder says)")
+    .option('--json', 'print JSON, for programs')
+    .showHelpAfterError('(add --help for examples)')
+    .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.err(text) })
+    .configureHelp({ showGlobalOptions: true })
+    .exitOverride()
+    .addHelpText(
+      'after',
+      examples(['mirrorbay status', 'mirrorbay volume create office --size 200G', 'mirrorbay console']),
+    )
+    .addHelpText('after', '\nExit codes: 0 yes, 1 no, 2 could not.')
+
+  /** Runs a command against the agent; names are its arguments. */
+  const asks =
+    <Options>(run: Run<Options>) =>
+    async (...given: unknown[]) => {
+      // Commander hands over the arguments, then the options, then the command itself.
+      const command = given.at(-1) as Command
+      const options = command.optsWithGlobals<GlobalOptions & Options>()
+      const names = command.processedArgs.map(String)
+      const client = connectAgent(await socketPath(options, terminal))
+      finished(await run({ client, terminal, json: options.json === true }, options, names))
+    }
+
+  addStatus(program, asks)
+  addVolume(program, asks)
+  addResync(program, asks)
+  addEvents(program, asks)
+  addSmall(program, asks)
+  addAgent(program, terminal, finished)
+  addInit(program, terminal, finished)
+  return program
+}
+
+type Asks = <Options>(run: Run<Options>) => (...given: unknown[]) => Promise<void>
+
+const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`
+
+function addStatus(program: Command, asks: Asks): void {
+  program
+    .command('status')
+    .description('Is my data safe? What happens if a server stops? Do I have to do anything?')
+    .option('--watch', 'stay and show changes')
+    .option('--check', 'exit with 1 unless every disk is Protected, for monitoring')
+    .addHelpText('after', examples(['mirrorbay status --watch', 'mirrorbay status --check && echo fine']))
+    .action(
+      asks<{ watch?: boolean; check?: boolean }>((asking, { watch, check }) =>
+        watch === true ? ask.watch(asking) : ask.status(asking, { check: check === true }),
+      ),
+    )
+}
+
+function addVolume(program: Command, asks: Asks): void {
+  const volume = program.command('volume').description('Shared disks')
+  volume
+    .command('create')
+    .description('Create a shared disk with a copy on this server and every connected one')
+    .argument('<name>', 'for example office')
+    .requiredOption('--size <size>', 'for example 500M, 200G or 1.5T (1G is 1024 x 1024 x 1024 bytes)')
+    .addOption(
+      new Option('--arbiter <kind>', 'who decides when servers lose sight of each other')
+        .choices(['preferred', 'witness'])
+        .default('preferred'),
+    )
+    .option('--preferred <server>', 'the server that may go on alone (default: this one)')
+    .addHelpText(
+      'after',
+      examples([
+        'mirrorbay volume create office --size 200G',
+        'mirrorbay volume create office --size 1.5T --arbiter witness',
+      ]),
+    )
+    .action(
+      asks<Omit<ask.CreateOptions, 'name'>>((asking, options, [name = '']) =>
+        ask.createVolume(asking, { ...options, name }),
+      ),
+    )
+  volume
+    .command('list')
+    .description('The shared disks of this server')
+    .action(asks((asking) => ask.listVolumes(asking)))
+}
+
+const seconds = (text: string): number => {
+  const value = Number(text)
+  // Timers of node hold at most 2^31 milliseconds.
+  if (!(value > 0) || value > 2_000_000) throw new InvalidArgumentError('Write a number of seconds, for example 60.')
+  return value
+}
+
+function addResync(program: Command, asks: Asks): void {
+  type Options = { pause?: boolean; continue?: boolean; wait?: boolean; timeout: number }
+  program
+    .command('resync')
+    .description('Bring the copy that is out of date back: now; or pause or continue it')
+    .argument('<volume>')
+    .addOption(new Option('--pause', 'stop copying for now').conflicts(['continue', 'wait']))
+    .option('--continue', 'go on copying')
+    .option('--wait', 'stay until every copy is complete')
+    .option('--timeout <seconds>', 'with --wait: stay at most so long', seconds, 86_400)
+    .addHelpText('after', examples(['mirrorbay resync office --wait', 'mirrorbay resync office --pause']))
+    .action(
+      asks<Options>((asking, options, [volume = '']) =>
+        ask.resync(asking, {
+          volume,
+          action: options.pause === true ? 'pause' : options.continue === true ? 'continue' : 'now',
+          wait: options.wait === true,
+          timeoutSeconds: options.timeout,
+        }),
+      ),
+    )
+}
+
+function addEvents(program: Command, asks: Asks): void {
+  program
+    .command('events')
+    .description('What happened, oldest first')
+    .option('--follow', 'stay and show new ones')
+    .action(asks<{ follow?: boolean }>((asking, { follow }) => ask.events(asking, { follow: follow === true })))
+}
+
+function addSmall(program: Command, asks: Asks): void {
+  program
+    .command('stop')
+    .description('Stop this server in good order: hand over, flush, end')
+    .action(asks((asking) => ask.stop(asking)))
+  program
+    .command('console')
+    .description('Print the address of the window for a browser on this machine; it contains a token, keep it private')
+    .action(asks((asking) => ask.consoleAddress(asking)))
+}
+
+function addAgent(program: Command, terminal: Terminal, finished: (code: ExitCode) => void): void {
+  program
+    .command('agent')
+    .description('Run the agent of this server until it is stopped')
+    .addHelpText('after', examples(['mirrorbay agent --dir /srv/mirrorbay']))
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>()
+      if (options.socket !== undefined) {
+        throw badUsage(
+          'The agent takes its socket from config.json.',
+          'Set control.socket there, or leave out --socket.',
+        )
+      }
+      finished(await runAgentHere(storageFolder(options, terminal)))
+    })
+}
+
+function addInit(program: Command, terminal: Terminal, finished: (code: ExitCode) => void): void {
+  type Options = GlobalOptions & {
+    name: string
+    role: 'storage' | 'tiebreaker'
+    host: string
+    port: string
+    peer: string[]
+    witness: string[]
+    secretFile?: string
+    nbdHost: string
+    nbdPort?: string
+    nbdSocket?: string
+    consolePort?: string
+  }
+  const collect = (text: string, before: string[]) => [...before, text]
+  program
+    .command('init')
+    .description('Set up a new server: check and write its config.json')
+    .requiredOption('--name <name>', 'the name of this server')
+    .addOption(new Option('--role <role>', 'what it does').choices(['storage', 'tiebreaker']).default('storage'))
+    .option('--host <address>', 'where other servers reach it', '127.0.0.1')
+    .option('--port <port>', 'where other servers reach it', '7400')
+    .option('--peer <name=host:port>', 'another storage server; may be repeated', collect, [])
+    .option('--witness <name=host:port>', 'the tiebreaker', collect, [])
+    .option('--secret-file <file>', 'a file with the secret that all servers share (default: a new secret)')
+    .option('--nbd-host <address>', 'where clients reach its disks', '127.0.0.1')
+    .option('--nbd-port <port>', 'where clients reach its disks (default: 10809)')
+    .option('--nbd-socket <path>', 'a Unix socket for clients on this machine')
+    .option('--console-port <port>', 'the port of the window for a browser (default: any free one)')
+    .addHelpText(
+      'after',
+      examples(['mirrorbay init --dir /srv/mirrorbay --name nas-1 --host 192.168.1.11 --peer nas-2=192.168.1.12:7400']),
+    )
+    .action(async (_options: unknown, command: Command) => {
+      const { peer, witness, json, ...options } = command.optsWithGlobals<Options>()
+      const dir = storageFolder(options, terminal)
+      finished(await init({ ...options, dir, peers: peer, witnesses: witness, json: json === true }, terminal))
+    })
+}

@@ -1,0 +1,81 @@
+/** What the commands print, as text made from facts; the words themselves are the contract's. */
+import { eventWords } from '../contract/event-words.ts'
+import type { Event } from '../contract/events.ts'
+import { formatBytes, formatSize } from '../contract/sizes.ts'
+import type { PeerStatus, ReplicaStatus, Status, VolumeStatus } from '../contract/status.ts'
+import { clockSecondWords, dayWords, whenWords } from '../contract/times.ts'
+import { statusWords, volumeWords } from '../contract/words.ts'
+
+/** @param nowMs milliseconds since 1970 */
+export function statusScreen(status: Status, nowMs: number): string {
+  const words = statusWords(status, nowMs)
+  const { name, freeBytes } = status.server
+  const free = freeBytes === null ? '' : ` (${formatBytes(freeBytes)} free)`
+  const blocks = [
+    `${name}${free}: ${words.headline ?? words.second}`,
+    ...status.volumes.map((volume) => volumeBlock(volume, nowMs)),
+    ...(status.peers.length === 0
+      ? []
+      : [['Other servers', ...status.peers.map((peer) => peerLine(peer, nowMs))].join('\n')]),
+  ]
+  return `${blocks.join('\n\n')}\n`
+}
+
+function volumeBlock(volume: VolumeStatus, nowMs: number): string {
+  const words = volumeWords(volume, nowMs)
+  const said = [
+    words.progress === null ? null : `${words.progress}`,
+    words.trouble,
+    words.ifAServerStops,
+    words.toDo === null ? null : `To do: ${words.toDo}`,
+    `Copies: ${volume.replicas.map(replicaWords).join(', ')}`,
+    ...addresses(volume).map((address) => `Connect: ${address}`),
+    volume.clients.length === 0 ? null : `Connected: ${volume.clients.map(({ address }) => address).join(', ')}`,
+  ]
+  const lines = said.filter((line) => line !== null).map((line) => `  ${line}`)
+  return [`${volume.name} (${formatSize(volume.sizeBytes)}): ${words.headline}`, ...lines].join('\n')
+}
+
+const replicaStateWords = {
+  'in-sync': 'complete',
+  joining: 'being copied',
+  out: 'not complete',
+  unknown: 'not known',
+} as const
+
+const replicaWords = (replica: ReplicaStatus): string =>
+  `${replica.serverName} ${replicaStateWords[replica.state]}${replica.connected ? '' : ' (does not answer)'}`
+
+const addresses = ({ nbd }: VolumeStatus): string[] => [nbd.tcp, nbd.unix].filter((address) => address !== null)
+
+function peerLine(peer: PeerStatus, nowMs: number): string {
+  const role = peer.role === 'tiebreaker' ? ' (tiebreaker)' : ''
+  const since = peer.sinceMs === null ? '' : ` since ${whenWords(peer.sinceMs, nowMs).replace(/^(at|on) /, '')}`
+  const trip = peer.roundTripMs === null ? '' : `, ${roundTrip(peer.roundTripMs)}`
+  const state = peer.connected ? `connected${since}${trip}` : peer.sinceMs === null ? 'never seen' : `away${since}`
+  return `  ${peer.name}${role} at ${peer.address}: ${state}`
+}
+
+const roundTrip = (ms: number): string => `${ms < 10 ? ms.toFixed(1) : Math.round(ms)} ms`
+
+/** One line for each volume; columns that line up. */
+export function volumeList(status: Status, nowMs: number): string {
+  if (status.volumes.length === 0) return `${statusWords(status, nowMs).second}\n`
+  const rows = status.volumes.map((volume) => [
+    volume.name,
+    formatSize(volume.sizeBytes),
+    volumeWords(volume, nowMs).headline,
+    addresses(volume)[0] ?? '',
+  ])
+  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  const line = (row: string[]) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd()
+  return `${rows.map(line).join('\n')}\n`
+}
+
+/** "20 Nov 14:02:11  nas-2 stopped answering." */
+export const eventLine = (event: Event): string =>
+  `${dayWords(event.atMs)} ${clockSecondWords(event.atMs)}  ${eventWords(event).text}\n`
