@@ -94,6 +94,10 @@ export const limits = {
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,
 
+  /** Milliseconds a region must have been quiet before its mark comes off (C1): busy regions are marked once. */
+  markIdleMs: 3_000,
+  /** C4, P7: a joiner that has not applied a write for this long is sent away, so that it does not delay clients. */
+  joinerOverdueMs: 5_000,
   /** Bytes. A piece of resync or settling; compared and copied under one permission (C4). */
   copyPieceBytes: 1 * MiB,
   /** Pieces under way at once. */
@@ -120,6 +124,8 @@ export const limits = {
   /** Milliseconds between two attempts to reach a peer: first and largest. */
   linkRetryMs: 100,
   linkRetryMaxMs: 1_000,
+  /** Milliseconds between two warnings that strangers were refused for one reason. */
+  linkTellRefusedMs: 60_000,
 
   /** Events kept for people in the activity list. */
   events: 1_000,

@@ -46,7 +46,7 @@ const slabBytes = 64 * 1024
 
 function put48(into: Uint8Array, offset: number, value: number): void {
   if (!(value >= 0 && value < uint48End && Number.isInteger(value))) {
-    invariant(false, 'K2', `${value} is not a whole number of 48 bits`)
+    invariant(false, 'N1', `${value} is not a whole number of 48 bits`)
   }
   const high = Math.floor(value / 4294967296)
   into[offset] = high >>> 8
@@ -74,7 +74,7 @@ export class FrameEncoder {
   /**
    * @param number its place in the stream, 1 or more; 0 outside the stream
    * @param acknowledged the last number received from the other side
-   * @throws InvariantBroken K2 when the message breaks a range given in messages.ts (our own bug)
+   * @throws InvariantBroken N1 when the message breaks a range given in messages.ts (our own bug)
    */
   encode(message: Message, number: number, acknowledged: number): EncodedFrame {
     switch (message.type) {
@@ -114,7 +114,7 @@ export class FrameEncoder {
       message.lengthBytes > 0 &&
         payload === (isData ? message.lengthBytes : 0) &&
         (!isData || payload <= limits.requestBytes),
-      'K2',
+      'N1',
       `a ${message.kind} write of ${message.lengthBytes} bytes carries ${payload}`,
     )
     const flags = message.fua ? flag.fua : 0
@@ -124,7 +124,7 @@ export class FrameEncoder {
   #written(message: WrittenMessage, number: number, acknowledged: number): EncodedFrame {
     const numbers = message.numbers
     const count = numbers.length
-    invariant(count > 0 && count <= writtenMax, 'K2', `a written message names ${count} writes`)
+    invariant(count > 0 && count <= writtenMax, 'N1', `a written message names ${count} writes`)
     const head = this.#take(headerBytes + writtenFixedBytes + 6 * count)
     put32(head, 24, message.volumeKey)
     put48(head, 28, message.session)
@@ -155,21 +155,21 @@ export class FrameEncoder {
         length <= limits.copyPieceBytes &&
         length % limits.blockBytes === 0 &&
         message.offsetBytes % limits.blockBytes === 0,
-      'K2',
+      'N1',
       `a copy of ${length} bytes at ${message.offsetBytes}`,
     )
-    invariant(payload === (message.zero ? 0 : length), 'K2', `a copy of ${length} bytes carries ${payload}`)
+    invariant(payload === (message.zero ? 0 : length), 'N1', `a copy of ${length} bytes carries ${payload}`)
     const flags = message.zero ? flag.zero : 0
     return this.#finish(head, frameType.copy, flags, number, acknowledged, message.chunks, payload)
   }
 
   #control(message: ControlMessage, number: number, acknowledged: number): EncodedFrame {
-    invariant(kindPattern.test(message.kind), 'K2', `control kind ${message.kind}`)
+    invariant(kindPattern.test(message.kind), 'N1', `control kind ${message.kind}`)
     // JSON.stringify answers undefined for what is no JSON value, which its type does not say.
     const json: string | undefined = JSON.stringify(message.body)
-    invariant(json !== undefined, 'K2', `the body of ${message.kind} is not a JSON value`)
+    invariant(json !== undefined, 'N1', `the body of ${message.kind} is not a JSON value`)
     const jsonBytes = Buffer.byteLength(json)
-    invariant(jsonBytes <= limits.controlBytes, 'K2', `the body of ${message.kind} has ${jsonBytes} bytes`)
+    invariant(jsonBytes <= limits.controlBytes, 'N1', `the body of ${message.kind} has ${jsonBytes} bytes`)
     const kindBytes = message.kind.length
     const head = this.#take(headerBytes + 1 + kindBytes + jsonBytes)
     head[24] = kindBytes

@@ -62,7 +62,7 @@ export class Connection {
     this.#clock = options.clock
     this.#traffic = options.traffic
     this.#parser = new FrameParser({ crc32, onFrame: this.#onFrame })
-    this.#handshakeTimer = options.clock.after(options.handshakeMs, () => this.refuse('too-slow'))
+    this.#handshakeTimer = options.clock.after(options.handshakeMs, this.#onTooSlow)
     this.#listen(options.socket)
   }
 
@@ -139,6 +139,11 @@ export class Connection {
   #start(): void {
     const first = this.#handshake.start()
     if (first && this.#state === 'proving') this.#socket.write(first)
+  }
+
+  readonly #onTooSlow = (): void => {
+    if (this.#socket.connecting) this.close('no answer from the address')
+    else this.refuse('too-slow')
   }
 
   readonly #onData = (chunk: Buffer): void => {

@@ -54,14 +54,14 @@ export class Stream {
 
   /**
    * Appends to the stream.
-   * @throws InvariantBroken K3 when twice limits.linkBacklogBytes wait: callers hold credit, so this is our own bug
+   * @throws InvariantBroken N2 when twice limits.linkBacklogBytes wait: callers hold credit, so this is our own bug
    */
   send(message: Message): void {
     const frame = this.#encoder.encode(message, this.#lastSent + 1, this.#lastReceived)
     this.#lastSent += 1
     this.#frames.push(frame)
     this.#unacknowledgedBytes += frame.bytes
-    invariant(this.#unacknowledgedBytes <= 2 * limits.linkBacklogBytes, 'K3', 'a link backlog grew beyond all credit')
+    invariant(this.#unacknowledgedBytes <= 2 * limits.linkBacklogBytes, 'N2', 'a link backlog grew beyond all credit')
   }
 
   /** Outside the stream: overtakes what waits, is lost with the connection. False when too much waits already. */
@@ -108,7 +108,7 @@ export class Stream {
     }
     while (this.#cursor <= this.#lastSent && bytes < budgetBytes) {
       const frame = this.#frames[this.#head + this.#cursor - this.#firstNumber]
-      invariant(frame !== undefined, 'K4', `frame ${this.#cursor} is neither acknowledged nor kept`)
+      invariant(frame !== undefined, 'N3', `frame ${this.#cursor} is neither acknowledged nor kept`)
       bytes += this.#put(frame, into)
       this.#cursor += 1
     }
@@ -161,7 +161,7 @@ export class Stream {
   #acknowledged(number: number): void {
     while (this.#firstNumber <= number) {
       const frame = this.#frames[this.#head]
-      invariant(frame !== undefined, 'K4', `frame ${this.#firstNumber} is neither acknowledged nor kept`)
+      invariant(frame !== undefined, 'N3', `frame ${this.#firstNumber} is neither acknowledged nor kept`)
       this.#unacknowledgedBytes -= frame.bytes
       this.#frames[this.#head] = undefined
       this.#head += 1

@@ -87,6 +87,8 @@ class TcpHub implements LinkHub, ConnectionOwner {
   readonly #strangers = new Set<Connection>()
   /** Given up while their cable was cut: closed at heal(). */
   readonly #abandoned = new Set<Connection>()
+  /** When a refusal of that kind was last told aloud; as many entries as there are kinds. */
+  readonly #toldRefusedMs = new Map<Refusal, number>()
   readonly #sockets = new Set<Socket>()
   readonly #traffic: Traffic = { bytesSent: 0, bytesReceived: 0 }
   readonly #server: Server
@@ -101,7 +103,8 @@ class TcpHub implements LinkHub, ConnectionOwner {
     const { clock, random, log } = options
     const dialed = (peer: Peer, socket: Socket) => this.#connection(socket, 'dialer', peer)
     const world = { self: this.#self, clock, random, log, dialed }
-    this.#peers = options.peers.map((address) => new Peer(address, world, options.knownIds?.[address.name]))
+    const pinned = new Map(Object.entries(options.knownIds ?? {}))
+    this.#peers = options.peers.map((address) => new Peer(address, world, pinned.get(address.name)))
     for (const peer of this.#peers) {
       this.#byName.set(peer.address.name, peer)
       if (peer.id) this.#byId.set(peer.id, peer)
@@ -279,14 +282,14 @@ class TcpHub implements LinkHub, ConnectionOwner {
 
   onOpen(connection: Connection): void {
     const shown = this.#ofConnection.get(connection)?.shown
-    invariant(shown !== undefined, 'K5', 'an open connection belongs to a proved peer')
+    invariant(shown !== undefined, 'N4', 'an open connection belongs to a proved peer')
     this.#options.log.info({ peer: shown.name, run: shown.run, by: connection.side }, 'peer connected')
     this.#options.events.onPeerRun(shown.id, shown.run)
   }
 
   onMessage(connection: Connection, message: Message, ordered: boolean): void {
     const shown = this.#ofConnection.get(connection)?.shown
-    invariant(shown !== undefined, 'K5', 'a message comes from a proved peer')
+    invariant(shown !== undefined, 'N4', 'a message comes from a proved peer')
     this.#options.events.onMessage(shown.id, shown.run, message, ordered)
   }
 
@@ -296,12 +299,19 @@ class TcpHub implements LinkHub, ConnectionOwner {
     this.#ofConnection.delete(connection)
     if (peer?.cutOut) this.#abandoned.add(connection)
     const { log } = this.#options
-    if (wasStranger && refusal === 'already-connected')
-      log.debug({ from: connection.remoteAddress }, 'already connected')
-    else if (wasStranger && refusal) log.warn({ from: connection.remoteAddress, why }, 'connection refused')
+    if (wasStranger && refusal) this.#tellRefused(connection, why, refusal)
     if (!peer?.detach(connection, why, refusal) || this.#closed) return
     log.info({ peer: peer.address.name, why }, 'peer disconnected')
     if (peer.shown) this.#options.events.onPeerDisconnected(peer.shown.id)
+  }
+
+  /** Each reason aloud now and then, so that a port scanner does not fill the log. */
+  #tellRefused(connection: Connection, why: string, refusal: Refusal): void {
+    const now = this.#options.clock.monotonicMs()
+    const last = this.#toldRefusedMs.get(refusal)
+    const isNews = refusal !== 'already-connected' && (last === undefined || now - last > limits.linkTellRefusedMs)
+    if (isNews) this.#toldRefusedMs.set(refusal, now)
+    this.#options.log[isNews ? 'warn' : 'debug']({ from: connection.remoteAddress, why }, 'connection refused')
   }
 
   // -- the rest -------------------------------------------------------------------------------------------------

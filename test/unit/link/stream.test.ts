@@ -171,7 +171,7 @@ describe('link stream', () => {
     assert.equal(stream.attach(1), false)
   })
 
-  it('K3: a backlog beyond all credit stops the agent instead of growing', () => {
+  it('N2: a backlog beyond all credit stops the agent instead of growing', () => {
     const stream = new Stream(new FrameEncoder(crc32))
     const chunks = [Buffer.alloc(limits.requestBytes)]
     const big: Message = {

@@ -95,6 +95,35 @@ async function killingProxy(
   }
 }
 
+/** Forwards to a port until frozen: then both ends stay connected and hear nothing any more. */
+async function freezingPipe(target: number): Promise<{ port: number; freeze: () => void; close: () => void }> {
+  const sockets = new Set<Socket>()
+  let frozen = false
+  const server = createServer((client) => {
+    const upstream = connect(target, '127.0.0.1')
+    const forward = (from: Socket, to: Socket) => {
+      sockets.add(from)
+      from.on('data', (chunk: Buffer) => void (frozen || to.write(chunk)))
+      for (const ending of ['error', 'close']) from.on(ending, () => void (frozen || to.destroy()))
+    }
+    forward(client, upstream)
+    forward(upstream, client)
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const address = server.address()
+  return {
+    port: typeof address === 'object' && address ? address.port : 0,
+    freeze: () => {
+      frozen = true
+      for (const socket of sockets) socket.pause()
+    },
+    close: () => {
+      server.close()
+      for (const socket of sockets) socket.destroy()
+    },
+  }
+}
+
 describe('link over sockets', () => {
   after(closeAll)
 
@@ -186,6 +215,45 @@ describe('link over sockets', () => {
       [2],
     )
     await closeAll()
+  })
+
+  it('dialing each other at the same moment settles on one connection that both ends agree on', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const [portA, portB] = [await freePort(), await freePort()]
+      const [one, other] = await Promise.all([
+        hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', portB)] }),
+        hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', portA)] }),
+      ])
+      await connected(one, other)
+      one.hub.send(b, note(1))
+      other.hub.send(a, note(2))
+      await until(() => one.received.length > 0 && other.received.length > 0, 'delivered')
+      const dialedBy = (each: Recorded) => each.logged.findLast((line) => line.message === 'peer connected')?.fields.by
+      await until(() => dialedBy(one) !== dialedBy(other), 'both ends keep the same connection')
+      assert.deepEqual([one.received.length, other.received.length], [1, 1])
+      await closeAll()
+    }
+  })
+
+  it('a new run takes over at once from a half-open connection of the old one', async () => {
+    const [portA, portB] = [await freePort(), await freePort()]
+    const pipe = await freezingPipe(portB)
+    try {
+      const one = await hub({ name: 'a', id: a, port: portA, peers: [peerAt('b', pipe.port)] })
+      const other = await hub({ name: 'b', id: b, port: portB, peers: [peerAt('a', await freePort())] })
+      await connected(one, other)
+      pipe.freeze()
+      await other.hub.close()
+      assert.equal(one.hub.peer(b)?.connected, true, 'nothing tells that the old run has ended')
+      const again = await hub({ name: 'b', id: b, run: 2, port: portB, peers: [peerAt('a', portA)] })
+      await until(() => one.hub.peer(b)?.run === 2, 'new run known', limits.leaseMs / 2)
+      one.hub.send(b, note(1))
+      await until(() => again.received.length === 1, 'delivered to the new run')
+      assert.equal(one.disconnected, 0)
+    } finally {
+      await closeAll()
+      pipe.close()
+    }
   })
 
   it('nothing is sent before the first handshake, and says so', async () => {
