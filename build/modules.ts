@@ -33,7 +33,8 @@ const mayImport: Record<Module, readonly string[] | 'anything'> = {
   'agent/frontends': ['agent/volume/block-device.ts', 'agent/kit'],
   'agent/pairing': ['agent/link', 'agent/kit'],
   'agent/control': ['agent/contract', 'agent/volume', 'agent/membership', 'agent/pairing', 'agent/kit'],
-  'agent/cli': ['agent/contract', 'agent/kit'],
+  // `mirrorbay agent` is the agent, in the same process; offline work starts it, too.
+  'agent/cli': ['agent/contract', 'agent/kit', 'agent/main.ts'],
   'agent/main.ts': 'anything',
   electron: ['agent/contract'],
   renderer: ['agent/contract'],

@@ -128,7 +128,7 @@ export interface Reference {
 
 const referencePattern = /\b(?:from|import)\s*(['"])|\bimport\s*\(\s*(['"`]?)|\bnew\s+URL\s*\(\s*(['"`]?)/g
 
-/** Imports, exports from, import() and new URL(…), in order. `bare` is blankProse(source). */
+/** Imports, exports from, import() (of an address, too) and new URL(…), in order. `bare` is blankProse(source). */
 export function references(source: string, bare: string): Reference[] {
   const found: Reference[] = []
   for (const match of bare.matchAll(referencePattern)) {

@@ -1,7 +1,9 @@
 /**
  * `npm test` and its larger sisters: runs the parts of an entry one after the other and closes with one summary.
  *
- *     npm test -- [--part NAME]… [--file GLOB] [--list] [--no-install]
+ *     npm test -- [--and PART]… | [--part PART]… [--file GLOB]; --list; --no-install
+ *
+ * `--and` adds parts to those of the entry, `--part` runs only those named, `--file` (alone: as part unit) only these.
  *
  * Exit codes: 0 all passed (skipped tests are named; with CI=true they count as failed), 1 a failure, 2 wrong usage.
  */
@@ -37,6 +39,7 @@ function readWish(words: readonly string[]): Wish | null {
   const { values } = parseArgs({
     args: rest,
     options: {
+      and: { type: 'string', multiple: true, default: [] },
       part: { type: 'string', multiple: true },
       file: { type: 'string' },
       list: { type: 'boolean' },
@@ -48,11 +51,15 @@ function readWish(words: readonly string[]): Wish | null {
     for (const [name, part] of Object.entries(parts)) console.log(`${name.padEnd(11)} ${part.about}`)
     return null
   }
-  const wished = values.part ?? (values.file === undefined ? [...entries[entry].parts] : ['unit'])
-  const chosen = wished.map((name) => {
+  const usual = values.part ?? (values.file === undefined ? entries[entry].parts : ['unit'])
+  const wished = [...usual, ...values.and]
+  for (const name of wished) {
     if (!isPart(name)) throw new Error(`there is no part ${name}; there are ${Object.keys(parts).join(', ')}`)
-    return name
-  })
+  }
+  // In the order of the table, whatever the order of the wishes: claims are judged when all has run.
+  const chosen = Object.keys(parts)
+    .filter(isPart)
+    .filter((name) => wished.includes(name))
   return { entry, parts: chosen, file: values.file, install: !values['no-install'] }
 }
 

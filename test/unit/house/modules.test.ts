@@ -83,6 +83,11 @@ describe('the import table', () => {
       /agent\/link may not import agent\/store/,
     ],
     'a computed import': ['agent/link/a.ts', 'await import(name)\n', /computed name/],
+    'an import of an address': [
+      'agent/link/a.ts',
+      "await import(new URL('../store/a.ts', import.meta.url).href)\n",
+      /agent\/link may not import agent\/store/,
+    ],
     'a module that nobody knows': ['agent/gossip/a.ts', 'export const a = 1\n', /agent\/gossip is not in the table/],
     'an imported thread': [
       'agent/store/a.ts',
