@@ -97,7 +97,7 @@ export const entriesAreShown: Check = (root) => {
 const machineMarks: readonly [pattern: RegExp, what: string][] = [
   [new RegExp(`(?<![\\w.-])/${'work'}/`), 'a path of the machine it was written on'],
   [new RegExp(`(?<![\\w.-])/(${'root'}|${'home'}/[a-z]+)/`), 'a path of the machine it was written on'],
-  [new RegExp(`${'registry'}\\.[a-z0-9-]+\\.[a-z]+|${'artifactory'}|${'verdaccio'}`, 'i'), 'a package registry'],
+  [new RegExp(`${'registry'}\\.[a-z0-9-]+\\.[a-z]+|arti${'factory'}|verd${'accio'}`, 'i'), 'a package registry'],
   [new RegExp(`"${'resolved'}": "http`), 'the address a package came from'],
 ]
 

@@ -126,7 +126,8 @@ export interface Reference {
   readonly line: number
 }
 
-const referencePattern = /\b(?:from|import)\s*(['"])|\bimport\s*\(\s*(['"`]?)|\bnew\s+URL\s*\(\s*(['"`]?)/g
+const referencePattern =
+  /\b(?:from|import)\s*(['"])|\bimport\s*\(\s*(?:new\s+URL\s*\(\s*)?(['"`]?)|\bnew\s+URL\s*\(\s*(['"`]?)/g
 
 /** Imports, exports from, import() (of an address, too) and new URL(…), in order. `bare` is blankProse(source). */
 export function references(source: string, bare: string): Reference[] {
