@@ -2,7 +2,7 @@
  * NBD over TCP and a Unix socket: the only file of this frontend that knows sockets. It carries bytes to sessions and
  * batches back, once per client and turn of the event loop.
  */
-import { chmod, unlink } from 'node:fs/promises'
+import { chmod, lstat, unlink } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { UserError } from '../../kit/failure.ts'
 import type { Clock, Log } from '../../kit/world.ts'
@@ -226,12 +226,12 @@ async function listenUnix(shared: Shared, path: string): Promise<Server> {
     await listening(listener, { path })
   } catch (error) {
     if (codeOf(error) !== 'EADDRINUSE') throw inUse(codeOf(error))
-    if (!(await isLeftover(path))) throw inUse('another program listens there')
     try {
+      if (!(await isLeftover(path))) throw inUse('something else is there')
       await unlink(path)
       await listening(listener, { path })
     } catch (again) {
-      throw inUse(codeOf(again))
+      throw again instanceof UserError ? again : inUse(codeOf(again))
     }
   }
   // Whoever may connect may overwrite the disk: the owner and its group, nobody else.
@@ -241,7 +241,9 @@ async function listenUnix(shared: Shared, path: string): Promise<Server> {
 }
 
 /** @returns whether there is a socket at `path` that nobody listens on, as a killed agent leaves it */
-function isLeftover(path: string): Promise<boolean> {
+async function isLeftover(path: string): Promise<boolean> {
+  // Connecting to any other kind of file is refused just the same, and that file is somebody's data.
+  if (!(await lstat(path)).isSocket()) return false
   return new Promise((resolve) => {
     const probe = connect(path)
     probe.once('connect', () => {
