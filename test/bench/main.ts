@@ -119,7 +119,7 @@ async function startTargets(
   giveUp: AbortSignal,
 ): Promise<Target[]> {
   const request = { dir: path.join(folder, 'lab'), servers: 2, witness: true, volume: 'disk' }
-  const state = await up({ ...request, sizeBytes: plan.sizeBytes, client: plan.client }, 60_000, giveUp)
+  const state = await up({ ...request, sizeBytes: plan.sizeBytes, client: plan.client }, { limitMs: 60_000, giveUp })
   endings.push(() => down(state, false))
   const lab = await describe(state)
   const targets: Target[] = [

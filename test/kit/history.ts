@@ -40,9 +40,11 @@ export interface Operation {
   readonly stamp: number
 }
 
+/** Stamps of all histories of this process differ: what an earlier load left behind is not taken for a later one's. */
+let lastStamp = neverWritten
+
 export class History {
   #now: Instant = 1
-  #lastStamp = neverWritten
   readonly #blocks = new Map<number, Map<number, Value>>()
   readonly violations: Violation[] = []
 
@@ -58,9 +60,9 @@ export class History {
 
   /** To be called before the request is sent. */
   beginWrite(blocks: readonly number[]): Operation {
-    this.#lastStamp++
+    lastStamp++
     const began = this.#now++
-    const stamp = this.#lastStamp
+    const stamp = lastStamp
     for (const block of blocks) {
       this.#value(block, neverWritten)
       this.#blocks

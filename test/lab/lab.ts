@@ -7,6 +7,7 @@ import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
 import { consoleUrl, createVolume, statusOf } from './api.ts'
 import { type LabRequest, layOut, tcpUri, unixUri, writeConfigs } from './layout.ts'
 import { endAll, launch, pidsOf, runningMembers, waitForAnswer } from './members.ts'
+import { lastLines } from './processes.ts'
 import { forgetState, type LabState, labExists, type Member, membersOf, saveState } from './state.ts'
 
 /** How long `down` lets agents hand over before it kills them. */
@@ -65,12 +66,20 @@ export async function describe(state: LabState): Promise<LabDescription> {
   }
 }
 
+export interface UpOptions {
+  readonly limitMs: number
+  /** Aborts, as by Ctrl-C: everything is gone again before `up` throws. */
+  readonly giveUp?: AbortSignal
+  /** Told before the first agent starts, for whoever must end them should this process have to end at once. */
+  readonly begins?: (state: LabState) => void
+}
+
 /**
  * Starts everything and waits until the volume is Protected; what it started is gone again when it throws.
- * @param giveUp aborts, as by Ctrl-C
  * @throws CouldNot, TookTooLong
  */
-export async function up(request: LabRequest, limitMs: number, giveUp?: AbortSignal): Promise<LabState> {
+export async function up(request: LabRequest, options: UpOptions): Promise<LabState> {
+  const { limitMs, giveUp } = options
   if (request.servers !== 2) {
     throw new CouldNot(`--servers ${request.servers}: only 2 servers can mirror each other so far`)
   }
@@ -78,6 +87,7 @@ export async function up(request: LabRequest, limitMs: number, giveUp?: AbortSig
     throw new CouldNot(`there is a lab in ${request.dir} already: use start, or down to remove it`)
   }
   const state = await layOut(request)
+  options.begins?.(state)
   try {
     await saveState(state)
     await writeConfigs(membersOf(state))
@@ -87,8 +97,9 @@ export async function up(request: LabRequest, limitMs: number, giveUp?: AbortSig
     return state
   } catch (failure) {
     await endAll(state, 0)
+    const logs = membersOf(state).map((member) => `--- ${member.name}\n${lastLines(member.log)}`)
     await removeAll(state)
-    throw failure
+    throw new CouldNot([messageOf(failure), ...logs].join('\n'))
   }
 }
 
@@ -96,7 +107,7 @@ async function joinAndCreate(
   state: LabState,
   request: LabRequest,
   limitMs: number,
-  giveUp?: AbortSignal,
+  giveUp: AbortSignal | undefined,
 ): Promise<void> {
   const goOn = () => {
     if (giveUp?.aborted === true) throw new CouldNot('given up')
@@ -112,7 +123,7 @@ async function joinAndCreate(
     ),
   )
   goOn()
-  await createVolume(first, request.volume, request.sizeBytes, request.witness)
+  await createVolume(first, { name: request.volume, sizeBytes: request.sizeBytes, witness: request.witness })
   await until('Protected', limitMs, async () => {
     goOn()
     return (await waitingStateOf(state, 'Protected')).reached

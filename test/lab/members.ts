@@ -4,7 +4,7 @@ import { TookTooLong, until } from '../kit/until.ts'
 import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
 import { statusOf, stopInGoodOrder } from './api.ts'
 import { isRunning, isStopped, lastLines, signal, startAgent, waitForEnd, withDescendants } from './processes.ts'
-import { type LabState, type Member, memberNamed, membersOf, saveState } from './state.ts'
+import { type LabState, type Member, memberNamed, membersOf, type ProcessIdentity, saveState } from './state.ts'
 
 /** After SIGKILL a process is gone as soon as the kernel has freed its memory. */
 const killedMs = 10_000
@@ -15,11 +15,13 @@ const endedMs = 30_000
 const ending = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SIGABRT', 'SIGSEGV'])
 
 /** Starts the agent's process and remembers it. Does not wait for its answer. @throws CouldNot */
-export async function launch(state: LabState, member: Member): Promise<void> {
+export async function launch(state: LabState, member: Member): Promise<ProcessIdentity> {
   // A killed agent leaves its sockets behind: files on which nobody listens. Only the lab's own names are removed.
   for (const socket of [member.api, member.nbdSocket]) if (socket !== null) await rm(socket, { force: true })
-  member.process = await startAgent(member.dir, member.log)
+  const started = await startAgent(member.dir, member.log)
+  member.process = started
   await saveState(state)
+  return started
 }
 
 /** Waits until the agent's API answers. @throws CouldNot when its process ends instead; TookTooLong */
@@ -35,9 +37,9 @@ export async function waitForAnswer(member: Member, limitMs: number): Promise<vo
 export async function start(state: LabState, name: string, limitMs: number): Promise<Answer> {
   const member = memberNamed(state, name)
   if (isRunning(member.process)) return yes(`${name} is running already`)
-  await launch(state, member)
+  const { pid } = await launch(state, member)
   await waitForAnswer(member, limitMs)
-  return yes(`${name} is up (process ${member.process?.pid})`)
+  return yes(`${name} is up (process ${pid})`)
 }
 
 /** @throws CouldNot for an unknown signal */

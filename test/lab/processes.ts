@@ -44,6 +44,12 @@ function startOf(pid: number): string | undefined {
   }
 }
 
+/** @returns undefined when there is no such process */
+export function identify(pid: number): ProcessIdentity | undefined {
+  const startedAt = startOf(pid)
+  return startedAt === undefined ? undefined : { pid, startedAt }
+}
+
 export const isRunning = (identity: ProcessIdentity | null): identity is ProcessIdentity =>
   identity !== null && startOf(identity.pid) === identity.startedAt
 
@@ -92,10 +98,9 @@ export async function startAgent(storageDir: string, logFile: string): Promise<P
       child.once('error', failed)
     })
     child.unref()
-    const { pid } = child
-    const startedAt = pid === undefined ? undefined : startOf(pid)
-    if (pid === undefined || startedAt === undefined) throw new Error('it ended at once')
-    return { pid, startedAt }
+    const identity = identify(child.pid ?? 0)
+    if (identity === undefined) throw new Error('it ended at once')
+    return identity
   } catch (failure) {
     throw new CouldNot(`the agent for ${storageDir} could not be started: ${messageOf(failure)}`)
   } finally {

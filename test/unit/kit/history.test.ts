@@ -27,8 +27,9 @@ test('an older value that comes back after a newer was read is found, also while
 
 test('a value that nobody wrote there is found', () => {
   const history = new History()
-  history.endWrite(history.beginWrite([7]))
-  seen(history, 1, 8)
+  const write = history.beginWrite([7])
+  history.endWrite(write)
+  seen(history, write.stamp, 8)
   assert.match(history.check()[0]?.what ?? '', /nobody wrote/)
 })
 

@@ -1,0 +1,189 @@
+/**
+ * A disk that stops answering: server A's folder is a file system of its own, which is frozen (fsfreeze) as a dying
+ * disk or a stuck controller would freeze it. Heartbeats and API must not wait for it (E8): nobody is removed who has
+ * nothing to write; who has leaves after ten seconds, and only he.
+ *
+ * A frozen file system hangs whoever touches it, so a process of its own thaws it at the right time, whatever
+ * happens to this test.
+ */
+import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { mkdir, rm } from 'node:fs/promises'
+import path from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { limits } from '../../agent/limits.ts'
+import { type TestLab, withLab } from '../kit/lab.ts'
+import { connectNbd } from '../kit/nbd-client.ts'
+import { needs } from '../kit/needs.ts'
+import { mustRun, runTool } from '../kit/tools.ts'
+import { until, within } from '../kit/until.ts'
+
+const MiB = 1024 * 1024
+/** Item of the promise: heartbeats and API answer within this, all the while. */
+const answerMs = 250
+const stepMs = 60_000
+
+const diskOf = (dir: string) => path.join(dir, 'a')
+
+/** Makes DIR/a a file system of its own. */
+async function prepare(dir: string): Promise<void> {
+  const image = path.join(dir, 'disk.img')
+  await mustRun('truncate', ['-s', '256M', image])
+  await mustRun('mkfs.ext4', ['-q', '-F', image])
+  await mkdir(diskOf(dir))
+  await mustRun('mount', ['-o', 'loop', image, diskOf(dir)])
+}
+
+async function undo(dir: string): Promise<void> {
+  // Not frozen: refused, which is as well.
+  await runTool('fsfreeze', ['--unfreeze', diskOf(dir)])
+  await until('unmounting', stepMs, async () => (await runTool('umount', [diskOf(dir)])).code === 0)
+  await rm(path.join(dir, 'disk.img'))
+}
+
+/** Freezes the disk and makes sure that it thaws, also should this process die. */
+async function freeze(lab: TestLab, seconds: number): Promise<void> {
+  const timer = spawn('sh', ['-c', 'sleep "$1"; exec fsfreeze --unfreeze "$2"', 'sh', `${seconds}`, diskOf(lab.dir)], {
+    detached: true,
+    stdio: 'ignore',
+  })
+  timer.unref()
+  await mustRun('fsfreeze', ['--freeze', diskOf(lab.dir)])
+}
+
+/** Asks both servers all the while, and remembers the slowest answer and whoever was missing. */
+class Watch {
+  slowestMs = 0
+  slowestHeartbeatMs = 0
+  readonly lost: string[] = []
+  readonly #lab: TestLab
+  readonly #done: Promise<void>
+  #running = true
+
+  constructor(lab: TestLab) {
+    this.#lab = lab
+    this.#done = this.#look()
+  }
+
+  async #look(): Promise<void> {
+    while (this.#running) {
+      for (const name of ['a', 'b'] as const) {
+        const beganMs = performance.now()
+        const status = await this.#lab.status(name)
+        this.slowestMs = Math.max(this.slowestMs, performance.now() - beganMs)
+        for (const peer of status.peers) {
+          this.slowestHeartbeatMs = Math.max(this.slowestHeartbeatMs, peer.roundTripMs ?? 0)
+          if (!peer.connected) this.lost.push(`${name} lost ${peer.name}`)
+        }
+      }
+      await sleep(20)
+    }
+  }
+
+  async end(t: TestContext): Promise<void> {
+    this.#running = false
+    await this.#done
+    t.diagnostic(
+      `slowest API answer ${Math.round(this.slowestMs)} ms, slowest heartbeat ${Math.round(this.slowestHeartbeatMs)} ms`,
+    )
+    assert.deepEqual(this.lost, [])
+    assert.ok(this.slowestMs < answerMs, `an API answer took ${this.slowestMs} ms`)
+    assert.ok(this.slowestHeartbeatMs < answerMs, `a heartbeat took ${this.slowestHeartbeatMs} ms`)
+  }
+}
+
+const block = (fill: number) => new Uint8Array(4096).fill(fill)
+
+test(
+  'a disk that freezes: heartbeats and API go on, and only who has to write and cannot leaves',
+  needs('linux', 'root', 'loop', 'fsfreeze', 'mkfs.ext4'),
+  async (t) => {
+    await withLab({ witness: true, prepare, undo }, async (lab) => {
+      const client = await connectNbd(lab.uri('b'))
+      try {
+        await client.write(0, block(1))
+        await client.flush()
+        const { epoch } = await lab.volume('b')
+
+        await t.test(
+          'frozen for 5 s with writes waiting: nobody is removed, the writes wait and are done',
+          async (t) => {
+            const watch = new Watch(lab)
+            await freeze(lab, 5)
+            const beganMs = performance.now()
+            await within(
+              'a write and its flush',
+              20_000,
+              client.write(MiB, block(2)).then(() => client.flush()),
+            )
+            t.diagnostic(`the write and flush took ${Math.round(performance.now() - beganMs)} ms`)
+            await watch.end(t)
+            assert.equal((await lab.volume('b')).epoch, epoch)
+            await lab.wait('Protected', 10_000)
+          },
+        )
+
+        await t.test('frozen for 15 s without I/O: nobody is removed', async (t) => {
+          await quiet(lab)
+          const watch = new Watch(lab)
+          await freeze(lab, 15)
+          await sleep(16_000)
+          await watch.end(t)
+          assert.equal((await lab.volume('b')).epoch, epoch)
+          await lab.wait('Protected', 10_000)
+          await within('a write', 10_000, client.write(2 * MiB, block(3)))
+        })
+
+        await t.test('frozen for 15 s with writes waiting: the stalled server leaves, its peer goes on', async (t) => {
+          const watch = new Watch(lab)
+          await freeze(lab, 15)
+          const beganMs = performance.now()
+          await within(
+            'a write and its flush',
+            20_000,
+            client.write(3 * MiB, block(4)).then(() => client.flush()),
+          )
+          const tookMs = performance.now() - beganMs
+          t.diagnostic(`the write and flush took ${Math.round(tookMs)} ms`)
+          const replicas = (await lab.volume('b')).replicas
+          assert.deepEqual(
+            replicas.filter((replica) => replica.state === 'in-sync').map((replica) => replica.serverName),
+            ['b'],
+          )
+          assert.ok(tookMs > limits.diskOverdueMs - 1_000, `it left after ${tookMs} ms already`)
+          assert.ok(tookMs < limits.memberOverdueMs + limits.leaseMs + 2_000, `it left after ${tookMs} ms only`)
+          // While the disk is still frozen, the peer's clients work as if nothing was.
+          const nextMs = performance.now()
+          await within('the next write', 3_000, client.write(4 * MiB, block(5)))
+          assert.ok(performance.now() - nextMs < 1_000, 'the next write waited too')
+          await lab.wait('Protected')
+          await watch.end(t)
+          await client.flush()
+          await readsAt(lab, 'a')
+          await lab.mustBeEqual()
+        })
+      } finally {
+        client.destroy()
+      }
+    })
+  },
+)
+
+/** Waits until no server has anything left to write by itself: marks are taken off a moment after the last write. */
+async function quiet(lab: TestLab): Promise<void> {
+  await lab.wait('Protected')
+  await sleep(1_000)
+}
+
+async function readsAt(lab: TestLab, name: 'a' | 'b'): Promise<void> {
+  const client = await connectNbd(lab.uri(name))
+  try {
+    for (const fill of [1, 2, 3, 4, 5]) {
+      const found = await client.read((fill - 1) * MiB, 4096)
+      assert.equal(Buffer.compare(found, block(fill)), 0, `block ${fill} is not what was written`)
+    }
+  } finally {
+    client.destroy()
+  }
+}

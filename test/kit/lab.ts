@@ -1,0 +1,176 @@
+/**
+ * A lab for one test: real agents in a folder of their own, gone again whatever happens (a failed test, Ctrl-C). When
+ * the test fails, the agents' last words are told with the failure.
+ */
+import { rmSync } from 'node:fs'
+import { mkdtemp, rm } from 'node:fs/promises'
+import os from 'node:os'
+import path from 'node:path'
+import type { Event } from '../../agent/contract/events.ts'
+import type { Status, VolumeStatus } from '../../agent/contract/status.ts'
+import { type Headline, headlineOf } from '../../agent/contract/words.ts'
+import type { Answer } from '../lab/answer.ts'
+import { messageOf } from '../lab/answer.ts'
+import { eventsOf, setFault, statusOf } from '../lab/api.ts'
+import { equal } from '../lab/equal.ts'
+import { down, up, wait } from '../lab/lab.ts'
+import { tcpUri, unixUri } from '../lab/layout.ts'
+import { kill, runningMembers, start, stop } from '../lab/members.ts'
+import { lastLines, signal } from '../lab/processes.ts'
+import { type LabState, memberNamed, membersOf } from '../lab/state.ts'
+import { until } from './until.ts'
+
+export interface LabOptions {
+  readonly witness?: boolean
+  readonly sizeBytes?: number
+  /** Makes folders before the lab comes, e.g. mount points at DIR/a. */
+  readonly prepare?: (dir: string) => Promise<void>
+  /** Undoes `prepare`, after the agents are gone; called also when `prepare` failed half way. */
+  readonly undo?: (dir: string) => Promise<void>
+}
+
+/** How long a step of a test may take on a busy two-core machine, milliseconds. */
+export const stepMs = 60_000
+
+const MiB = 1024 * 1024
+const logLines = 12
+
+/** The labs of this process that are up now: whoever ends this process must not leave agents behind. */
+const alive = new Set<LabState>()
+
+function endAllNow(): void {
+  for (const state of alive) {
+    for (const member of runningMembers(state)) if (member.process !== null) signal(member.process, 'SIGKILL')
+    try {
+      for (const dir of new Set([state.socketDir, state.dir])) rmSync(dir, { recursive: true, force: true })
+    } catch (failure) {
+      process.stderr.write(`${state.dir} stays behind: ${messageOf(failure)}\n`)
+    }
+  }
+}
+process.on('exit', endAllNow)
+for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.once(name, () => process.exit(1))
+
+/** @throws what the test throws, with the agents' last log lines */
+export async function withLab(options: LabOptions, use: (lab: TestLab) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(path.join(os.tmpdir(), 'mirrorbay-test-'))
+  let state: LabState | undefined
+  try {
+    await options.prepare?.(dir)
+    state = await up(
+      {
+        dir,
+        servers: 2,
+        witness: options.witness ?? true,
+        sizeBytes: options.sizeBytes ?? 64 * MiB,
+        volume: 'disk',
+        client: 'tcp',
+      },
+      { limitMs: stepMs, begins: (begun) => alive.add(begun) },
+    )
+    await use(new TestLab(state))
+  } catch (failure) {
+    throw new Error(`${messageOf(failure)}\n${state === undefined ? '' : lastWords(state)}`, { cause: failure })
+  } finally {
+    if (state !== undefined) await down(state, false)
+    for (const each of alive) if (each.dir === dir) alive.delete(each)
+    await options.undo?.(dir)
+    await rm(dir, { recursive: true, force: true })
+  }
+}
+
+const lastWords = (state: LabState): string =>
+  membersOf(state)
+    .map((member) => `--- ${member.name}\n${lastLines(member.log, logLines)}`)
+    .join('\n')
+
+export type ServerName = 'a' | 'b'
+type MemberName = ServerName | 'witness'
+
+export class TestLab {
+  readonly state: LabState
+
+  constructor(state: LabState) {
+    this.state = state
+  }
+
+  get dir(): string {
+    return this.state.dir
+  }
+
+  get sizeBytes(): number {
+    return this.state.volume.sizeBytes
+  }
+
+  uri(name: ServerName): string {
+    return tcpUri(memberNamed(this.state, name), this.state.volume.name)
+  }
+
+  unixUri(name: ServerName): string {
+    return unixUri(memberNamed(this.state, name), this.state.volume.name)
+  }
+
+  pid(name: MemberName): number {
+    const identity = memberNamed(this.state, name).process
+    if (identity === null) throw new Error(`${name} is not running`)
+    return identity.pid
+  }
+
+  /** kill -9, and gone when this returns. */
+  async kill(name: MemberName, signalName = 'KILL'): Promise<void> {
+    must(await kill(this.state, name, signalName))
+  }
+
+  async start(name: MemberName): Promise<void> {
+    must(await start(this.state, name, stepMs))
+  }
+
+  async stop(name: MemberName): Promise<void> {
+    must(await stop(this.state, name, stepMs))
+  }
+
+  /** Waits for the lab's own notion of a headline (see `lab wait`). */
+  async wait(headline: Headline, limitMs = stepMs): Promise<void> {
+    must(await wait(this.state, headline, limitMs))
+  }
+
+  /** @throws with the first difference */
+  async mustBeEqual(): Promise<void> {
+    must(await equal(this.state))
+  }
+
+  equal(): Promise<Answer> {
+    return equal(this.state)
+  }
+
+  status(name: MemberName): Promise<Status> {
+    return statusOf(memberNamed(this.state, name))
+  }
+
+  async volume(name: ServerName): Promise<VolumeStatus> {
+    const found = (await this.status(name)).volumes.find((volume) => volume.name === this.state.volume.name)
+    if (found === undefined) throw new Error(`${name} knows no volume "${this.state.volume.name}"`)
+    return found
+  }
+
+  async headline(name: ServerName): Promise<Headline> {
+    return headlineOf(await this.volume(name))
+  }
+
+  /** Waits until this one server says so. */
+  async waitAt(name: ServerName, headline: Headline, limitMs = stepMs): Promise<void> {
+    await until(`${headline} at ${name}`, limitMs, async () => (await this.headline(name)) === headline)
+  }
+
+  events(name: MemberName): Promise<readonly Event[]> {
+    return eventsOf(memberNamed(this.state, name))
+  }
+
+  fault(name: MemberName, fault: Parameters<typeof setFault>[1]): Promise<void> {
+    return setFault(memberNamed(this.state, name), fault)
+  }
+}
+
+function must(answer: Answer): void {
+  if (!answer.yes) throw new Error(answer.says)
+}
