@@ -117,12 +117,14 @@ export class Stream {
   }
 
   /**
-   * To be called every heartbeat: if the peer sent messages since the last output, gives an acknowledgement, so that
-   * the peer forgets what has arrived and does not take our having nothing to say for a lost connection.
+   * To be called every heartbeat: if the peer sent messages since the last output, or was not told of all that came,
+   * gives an acknowledgement, so that it forgets what has arrived and does not take our having nothing to say for a
+   * lost connection.
    * @returns bytes moved to `into`
    */
   tick(into: Uint8Array[]): number {
-    if (!this.#owesAnswer) return 0
+    // The frames since may all have been encoded before the last one came: then nobody told of it yet.
+    if (!this.#owesAnswer && this.#lastTold === this.#lastReceived) return 0
     return this.#put(this.#encoder.acknowledgement(this.#lastReceived), into)
   }
 

@@ -95,6 +95,17 @@ describe('link stream', () => {
           from.put(Number.POSITIVE_INFINITY)
           flow(from, to, from.wire.length)
         }
+        for (const [from, to] of [ends, [ends[1], ends[0]] as const]) {
+          const out: Uint8Array[] = []
+          from.stream.tick(out)
+          from.wire = Buffer.concat(out)
+          flow(from, to, from.wire.length)
+        }
+        assert.deepEqual(
+          ends.map((each) => each.stream.unacknowledgedBytes),
+          [0, 0],
+          'a heartbeat later nothing is kept any more',
+        )
         assert.deepEqual(ends[1].delivered.map(flat), sent[0].map(flat))
         assert.deepEqual(ends[0].delivered.map(flat), sent[1].map(flat))
       }),

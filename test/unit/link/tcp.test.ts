@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { after, describe, it } from 'node:test'
+import { crc32 } from 'node:zlib'
 import { limits } from '../../../agent/limits.ts'
+import { FrameEncoder } from '../../../agent/link/codec.ts'
+import { Handshake } from '../../../agent/link/handshake.ts'
 import type { ControlMessage, Message, WriteMessage } from '../../../agent/link/messages.ts'
 import { clock, freePort, hubOf, idOf, peerAt, type Recorded, seeded, until } from './world.ts'
 
@@ -293,6 +296,67 @@ describe('link over sockets', () => {
       clearInterval(beat)
       await closeAll()
     }
+  })
+
+  it('a cable that was cut for less than a lease, one way, costs nothing but time', async () => {
+    const [one, other] = await pair({ aOptions: { allowFaults: true } })
+    await connected(one, other)
+    const settled = () => one.hub.unacknowledgedBytes(b) + other.hub.unacknowledgedBytes(a) === 0
+    for (const direction of ['out', 'in'] as const) {
+      const [fromOne, fromOther] = direction === 'out' ? [one, other] : [other, one]
+      const [toOther, toOne] = direction === 'out' ? [b, a] : [a, b]
+      one.hub.cut('b', direction)
+      const before = [one.received.length, other.received.length]
+      fromOne.hub.send(toOther, note(1))
+      fromOther.hub.send(toOne, note(2))
+      await until(
+        () => fromOne.received.length === 1 + (direction === 'out' ? (before[0] ?? 0) : (before[1] ?? 0)),
+        'the other way works',
+      )
+      assert.equal(fromOther.received.length, direction === 'out' ? before[1] : before[0], 'nothing passed the cut')
+      one.hub.heal()
+      await until(settled, 'all arrived after healing')
+    }
+    assert.deepEqual([one.received.length, other.received.length], [2, 2])
+    assert.deepEqual([one.disconnected, other.disconnected], [0, 0])
+    await closeAll()
+  })
+
+  it('N4: frames of somebody who proved nothing are not looked at', async () => {
+    const one = await hub({ name: 'a', id: a, peers: [peerAt('b', await freePort())] })
+    const frame = new FrameEncoder(crc32).encode(note(1), 1, 0).head
+    const hello = new Handshake({
+      side: 'dialer',
+      self: { id: b, name: 'b', role: 'storage', run: 1, instance: idOf('c') },
+      secret: 'not known',
+      nonce: '0'.repeat(64),
+      crypto: { hmac: () => new Uint8Array(32), equal: () => true },
+      owner: { expects: () => undefined, admits: () => undefined, lastReceived: () => 0 },
+    }).start()
+    for (const bytes of [frame, Buffer.concat([hello ?? assert.fail(), frame])]) {
+      await new Promise<void>((resolve, reject) => {
+        const socket = connect(one.hub.port, '127.0.0.1', () => socket.write(bytes))
+        socket.on('error', reject)
+        socket.on('close', () => resolve())
+        socket.resume()
+      })
+    }
+    assert.deepEqual([one.received, one.runs, one.hub.peer(b)], [[], [], undefined])
+    await closeAll()
+  })
+
+  it('tells what it knows of its peers, and what went over the wire', async () => {
+    const [one, other] = await pair()
+    await connected(one, other)
+    const [known] = one.hub.known()
+    assert.deepEqual([known?.id, known?.name, known?.role, known?.connected], [b, 'b', 'storage', true])
+    assert.equal(known?.address, `127.0.0.1:${other.hub.port}`)
+    assert.ok(Math.abs((known?.sinceMs ?? 0) - Date.now()) < 60_000)
+    const before = one.hub.bytesSent
+    one.hub.send(b, write(1, [Buffer.alloc(100_000)]))
+    await until(() => other.received.length === 1, 'delivered')
+    assert.ok(one.hub.bytesSent - before >= 100_072 && other.hub.bytesReceived >= 100_072)
+    await closeAll()
   })
 
   it('faults are refused where they were not allowed', async () => {
