@@ -1,0 +1,153 @@
+/**
+ * Gives a piece of this server's replica to another one: compares first, sends only the blocks that differ, holes as
+ * holes (C4). The caller holds what must be held: the piece under shared permission (resync), or nobody serves (settling).
+ */
+import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import type { Links } from '../link/messages.ts'
+import type { ReplicaStore } from '../store/replica.ts'
+import type { MirrorBody, MirrorSend } from './messages.ts'
+
+/** 96 bits or more of a cryptographic hash of the bytes, as base64; handed in, since hashing is node's. */
+export type Digest = (data: Uint8Array) => string
+
+export interface Piece {
+  readonly target: ServerId
+  readonly session: number
+  readonly attempt: number
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  /** C3: the epoch that the target's stamp of this region is raised to. */
+  readonly stamp: number
+}
+
+/** Bytes that differed and were sent; null: the piece was not copied (a disk failed, or the copying was ended). */
+export type PieceDone = (movedBytes: number | null) => void
+
+type Answer = { blocks: readonly string[] | null; failed: boolean }
+
+export interface CopierWorld {
+  readonly volumeKey: number
+  readonly links: Links
+  readonly store: ReplicaStore
+  readonly digest: Digest
+  readonly send: MirrorSend
+}
+
+export class Copier {
+  readonly #world: CopierWorld
+  #nextRequest = 1
+  readonly #waiting = new Map<number, { readonly target: ServerId; readonly take: (answer: Answer | null) => void }>()
+
+  constructor(world: CopierWorld) {
+    this.#world = world
+  }
+
+  copy(piece: Piece, done: PieceDone): void {
+    this.#world.store.read(piece.offsetBytes, piece.lengthBytes, (failure, data) => {
+      if (failure !== null) return done(null)
+      const { session, attempt, offsetBytes, lengthBytes, stamp } = piece
+      const request = this.#ask(piece.target, (answer) => {
+        if (answer === null || answer.failed) return done(null)
+        if (answer.blocks === null) return done(0)
+        this.#sendDiffering(piece, data, answer.blocks, done)
+      })
+      const digest = this.#world.digest(data)
+      this.#world.send(piece.target, 'copy.compare', { session, attempt, request, offsetBytes, lengthBytes, digest, stamp })
+    })
+  }
+
+  #sendDiffering(piece: Piece, data: Uint8Array, theirs: readonly string[], done: PieceDone): void {
+    const runs = differingRuns(data, theirs, this.#world.digest)
+    let open = runs.length
+    let failed = false
+    let movedBytes = 0
+    if (open === 0) return done(0)
+    for (const run of runs) {
+      const bytes = data.subarray(run.fromBytes, run.toBytes)
+      movedBytes += bytes.length
+      const request = this.#ask(piece.target, (answer) => {
+        failed ||= answer === null || answer.failed
+        open -= 1
+        if (open === 0) done(failed ? null : movedBytes)
+      })
+      this.#world.links.send(piece.target, {
+        type: 'copy',
+        volumeKey: this.#world.volumeKey,
+        session: piece.session,
+        attempt: piece.attempt,
+        request,
+        offsetBytes: piece.offsetBytes + run.fromBytes,
+        lengthBytes: bytes.length,
+        zero: run.zero,
+        chunks: run.zero ? [] : [bytes],
+      })
+    }
+  }
+
+  onCompared(from: ServerId, body: MirrorBody<'copy.compared'>): void {
+    this.#answer(from, body.request, { blocks: body.blocks, failed: body.failed })
+  }
+
+  onApplied(from: ServerId, body: MirrorBody<'copy.applied'>): void {
+    this.#answer(from, body.request, { blocks: null, failed: body.failed })
+  }
+
+  /** The session or attempt with this target is over: what is under way there is told null. */
+  end(target: ServerId | null): void {
+    for (const [request, waiting] of [...this.#waiting]) {
+      if (target !== null && waiting.target !== target) continue
+      this.#waiting.delete(request)
+      waiting.take(null)
+    }
+  }
+
+  #ask(target: ServerId, take: (answer: Answer | null) => void): number {
+    const request = this.#nextRequest
+    this.#nextRequest += 1
+    this.#waiting.set(request, { target, take })
+    return request
+  }
+
+  #answer(from: ServerId, request: number, answer: Answer): void {
+    const waiting = this.#waiting.get(request)
+    if (waiting === undefined || waiting.target !== from) return
+    this.#waiting.delete(request)
+    waiting.take(answer)
+  }
+}
+
+/** @returns the digest of every block of `data` */
+export function blockDigests(data: Uint8Array, digest: Digest): string[] {
+  const digests: string[] = []
+  for (let from = 0; from < data.length; from += limits.blockBytes) {
+    digests.push(digest(data.subarray(from, from + limits.blockBytes)))
+  }
+  return digests
+}
+
+interface Run {
+  readonly fromBytes: number
+  toBytes: number
+  readonly zero: boolean
+}
+
+/** Neighbouring differing blocks travel together; blocks of zeros apart from the others. */
+function differingRuns(data: Uint8Array, theirs: readonly string[], digest: Digest): Run[] {
+  const runs: Run[] = []
+  blockDigests(data, digest).forEach((mine, index) => {
+    if (mine === theirs[index]) return
+    const fromBytes = index * limits.blockBytes
+    const toBytes = Math.min(fromBytes + limits.blockBytes, data.length)
+    const zero = isZero(data.subarray(fromBytes, toBytes))
+    const last = runs.at(-1)
+    if (last !== undefined && last.toBytes === fromBytes && last.zero === zero) last.toBytes = toBytes
+    else runs.push({ fromBytes, toBytes, zero })
+  })
+  return runs
+}
+
+function isZero(block: Uint8Array): boolean {
+  for (let index = 0; index < block.length; index += 1) if (block[index] !== 0) return false
+  return true
+}

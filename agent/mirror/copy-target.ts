@@ -1,0 +1,94 @@
+/** Takes copies into this server's replica: answers comparisons, applies the blocks that differ (C4, E9). */
+import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import type { CopyMessage } from '../link/messages.ts'
+import type { ReplicaStore } from '../store/replica.ts'
+import { blockDigests, type Digest } from './copier.ts'
+import type { MirrorBody, MirrorSend } from './messages.ts'
+
+export interface CopyTargetWorld {
+  readonly store: ReplicaStore
+  readonly digest: Digest
+  readonly send: MirrorSend
+}
+
+export class CopyTarget {
+  readonly #world: CopyTargetWorld
+  #session = 0
+  #attempt = 0
+  #executing = 0
+  #drained: (() => void) | null = null
+
+  constructor(world: CopyTargetWorld) {
+    this.#world = world
+  }
+
+  accept(session: number, attempt: number): void {
+    this.#session = session
+    this.#attempt = attempt
+  }
+
+  /** Refuses everything and calls back when what began has ended (E9). */
+  refuse(drained: () => void): void {
+    this.#session = 0
+    this.#drained = drained
+    this.#tellDrained()
+  }
+
+  onCompare(from: ServerId, body: MirrorBody<'copy.compare'>): void {
+    const { session, attempt, request, offsetBytes, lengthBytes } = body
+    if (!this.#accepts(session, attempt)) return
+    const answer = (blocks: string[] | null, failed: boolean) => {
+      this.#end()
+      if (this.#accepts(session, attempt)) this.#world.send(from, 'copy.compared', { session, attempt, request, blocks, failed })
+    }
+    if (!this.#fits(offsetBytes, lengthBytes)) {
+      this.#world.send(from, 'copy.compared', { session, attempt, request, blocks: null, failed: true })
+      return
+    }
+    this.#executing += 1
+    const { store, digest } = this.#world
+    // C3: a copy takes its source's stamp, also where nothing differs. It is durable with the sync that every use of the
+    // result waits for (joining, recording), whose failure is the one that counts.
+    store.raiseStamp(Math.floor(offsetBytes / limits.regionBytes), body.stamp, () => undefined)
+    store.read(offsetBytes, lengthBytes, (failure, data) => {
+      if (failure !== null) answer(null, true)
+      else answer(digest(data) === body.digest ? null : blockDigests(data, digest), false)
+    })
+  }
+
+  onCopy(from: ServerId, message: CopyMessage): void {
+    const { session, attempt, request, offsetBytes, lengthBytes } = message
+    if (!this.#accepts(session, attempt)) return
+    const applied = (failed: boolean) => {
+      this.#end()
+      if (this.#accepts(session, attempt)) this.#world.send(from, 'copy.applied', { session, attempt, request, failed })
+    }
+    this.#executing += 1
+    const { store } = this.#world
+    if (!this.#fits(offsetBytes, lengthBytes)) applied(true)
+    else if (message.zero) store.zero(offsetBytes, lengthBytes, true, (failure) => applied(failure !== null))
+    else store.write(offsetBytes, message.chunks, lengthBytes, (failure) => applied(failure !== null))
+  }
+
+  #accepts(session: number, attempt: number): boolean {
+    return this.#session !== 0 && session === this.#session && attempt === this.#attempt
+  }
+
+  #fits(offsetBytes: number, lengthBytes: number): boolean {
+    const whole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
+    return whole && lengthBytes <= limits.copyPieceBytes && offsetBytes + lengthBytes <= this.#world.store.sizeBytes
+  }
+
+  #end(): void {
+    this.#executing -= 1
+    this.#tellDrained()
+  }
+
+  #tellDrained(): void {
+    const drained = this.#drained
+    if (drained === null || this.#executing > 0) return
+    this.#drained = null
+    drained()
+  }
+}

@@ -1,0 +1,88 @@
+/**
+ * What every in-sync server does while a replica joins (C4, C10): its writes go to the joiner too; it gives its word,
+ * durably, that all of them are applied there; and it keeps the word until the arbiter's decision is known.
+ */
+import type { ServerId } from '../kit/ids.ts'
+import type { MirrorBody, MirrorSend } from './messages.ts'
+import type { Flusher } from './flusher.ts'
+import type { Outgoing } from './outgoing.ts'
+
+export interface JoinMemberWorld {
+  readonly outgoing: Outgoing
+  readonly flusher: Flusher
+  readonly send: MirrorSend
+  /** Durable before `done(true)`: the word, or (null) that there is none any more. */
+  saveWord(joiner: ServerId | null, done: (saved: boolean) => void): void
+}
+
+/** `none`; `mirroring`: the joiner gets every write; `worded`: acknowledgements wait for it too. */
+type JoinState =
+  | { readonly step: 'none' }
+  | { readonly step: 'mirroring' | 'worded'; readonly joiner: ServerId; readonly session: number; readonly attempt: number }
+
+export class JoinMember {
+  readonly #world: JoinMemberWorld
+  #state: JoinState = { step: 'none' }
+
+  constructor(world: JoinMemberWorld) {
+    this.#world = world
+  }
+
+  get joiner(): ServerId | null {
+    return this.#state.step === 'none' ? null : this.#state.joiner
+  }
+
+  /** The session is over, and every attempt in it (C4). The word stays on the disk until its decision is known. */
+  endSession(): void {
+    this.#state = { step: 'none' }
+  }
+
+  onMirror(leader: ServerId, body: MirrorBody<'join.mirror'>): void {
+    const { session, attempt, joiner } = body
+    this.#drop()
+    this.#state = { step: 'mirroring', joiner, session, attempt }
+    this.#world.outgoing.addJoiner(joiner, attempt)
+    this.#world.outgoing.whenEnded(() => {
+      // C4: what was in flight before is confirmed, what comes later goes there.
+      if (this.#is('mirroring', session, attempt)) this.#world.send(leader, 'join.mirroring', { session, attempt })
+    })
+  }
+
+  onWord(leader: ServerId, body: MirrorBody<'join.word'>): void {
+    const { session, attempt, joiner } = body
+    if (!this.#is('mirroring', session, attempt)) {
+      this.#world.send(leader, 'join.worded', { session, attempt, given: false })
+      return
+    }
+    this.#state = { step: 'worded', joiner, session, attempt }
+    this.#world.outgoing.needJoiner(joiner)
+    this.#world.flusher.needJoiner(joiner)
+    this.#world.outgoing.whenEnded(() => {
+      if (!this.#is('worded', session, attempt)) return
+      this.#world.saveWord(joiner, (saved) => {
+        if (this.#is('worded', session, attempt)) this.#world.send(leader, 'join.worded', { session, attempt, given: saved })
+      })
+    })
+  }
+
+  /** The leader says that the attempt is void, and that nothing was proposed for it or the proposal lost. */
+  onVoid(body: MirrorBody<'join.void'>): void {
+    const { session, attempt } = body
+    if (!this.#is('mirroring', session, attempt) && !this.#is('worded', session, attempt)) return
+    this.#drop()
+  }
+
+  #drop(): void {
+    const state = this.#state
+    if (state.step === 'none') return
+    this.#state = { step: 'none' }
+    if (state.step === 'worded') this.#world.saveWord(null, () => undefined)
+    this.#world.outgoing.dropJoiner(state.joiner)
+    this.#world.flusher.dropJoiner(state.joiner)
+  }
+
+  #is(step: 'mirroring' | 'worded', session: number, attempt: number): boolean {
+    const state = this.#state
+    return state.step === step && state.session === session && state.attempt === attempt
+  }
+}
