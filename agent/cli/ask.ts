@@ -3,7 +3,7 @@ import type { Client } from '../contract/client.ts'
 import type { Event } from '../contract/events.ts'
 import { formatSize, parseSize } from '../contract/sizes.ts'
 import type { Status, VolumeStatus } from '../contract/status.ts'
-import { volumeWords } from '../contract/words.ts'
+import { type VolumeWords, volumeWords } from '../contract/words.ts'
 import { UserError } from '../kit/failure.ts'
 import { eventLine, statusScreen, volumeList } from './screens.ts'
 import { badUsage, type ExitCode, exitCode, type Terminal } from './terminal.ts'
@@ -111,36 +111,58 @@ export async function resync(asking: Asking, options: ResyncOptions): Promise<Ex
 }
 
 /** Shows the progress; on a terminal in one line, else a line whenever the whole percent has changed. */
-async function waitInSync({ client, terminal, json }: Asking, options: ResyncOptions): Promise<ExitCode> {
-  const limit = AbortSignal.timeout(options.timeoutSeconds * 1000)
-  const progress = progressLine(terminal, json)
-  for await (const facts of statuses(client, terminal, AbortSignal.any([terminal.interrupted, limit]))) {
-    const volume = facts.volumes.find((one) => one.name === options.volume)
-    if (volume === undefined)
-      throw badUsage(`There is no shared disk "${options.volume}".`, 'See "mirrorbay volume list".')
-    const words = volumeWords(volume, terminal.wallMs())
-    if (words.headline === 'Protected') {
-      progress.end()
-      terminal.out(json ? line(volume) : `${options.volume}: Protected. Every copy is complete.\n`)
-      return exitCode.yes
-    }
-    progress.show(`${words.headline}${words.progress === null ? '' : ` - ${words.progress}`}`)
-    if (words.headline === 'Two versions') {
-      progress.end()
-      throw new UserError({
-        code: 'two-versions',
-        happened: words.trouble ?? 'There are two versions of this disk.',
-        dataIsSafe: 'Both versions are kept as they are.',
-        next: words.toDo ?? 'See "mirrorbay status".',
-      })
-    }
+async function waitInSync(asking: Asking, options: ResyncOptions): Promise<ExitCode> {
+  const { terminal } = asking
+  // Not AbortSignal.timeout: the end of this waiting is an answer, not an agent that does not answer.
+  const limit = new AbortController()
+  const timer = setTimeout(() => limit.abort(), options.timeoutSeconds * 1000)
+  try {
+    const code = await followResync(asking, options, AbortSignal.any([terminal.interrupted, limit.signal]))
+    if (code !== null) return code
+  } finally {
+    clearTimeout(timer)
   }
-  progress.end()
   if (terminal.interrupted.aborted) return exitCode.no
-  if (!limit.aborted) throw ended()
+  if (!limit.signal.aborted) throw ended()
   terminal.err(`${options.volume} was not Protected within ${options.timeoutSeconds} s.\n`)
   return exitCode.no
 }
+
+/** @returns null when the signal or the agent's end came first */
+async function followResync(
+  { client, terminal, json }: Asking,
+  options: ResyncOptions,
+  signal: AbortSignal,
+): Promise<ExitCode | null> {
+  const progress = progressLine(terminal, json)
+  try {
+    for await (const facts of statuses(client, terminal, signal)) {
+      const volume = facts.volumes.find((one) => one.name === options.volume)
+      if (volume === undefined) throw gone(options.volume)
+      const words = volumeWords(volume, terminal.wallMs())
+      if (words.headline === 'Two versions') throw twoVersions(words)
+      if (words.headline === 'Protected') {
+        progress.end()
+        terminal.out(json ? line(volume) : `${options.volume}: Protected. Every copy is complete.\n`)
+        return exitCode.yes
+      }
+      progress.show(`${words.headline}${words.progress === null ? '' : ` - ${words.progress}`}`)
+    }
+    return null
+  } finally {
+    progress.end()
+  }
+}
+
+const gone = (name: string): UserError => badUsage(`There is no shared disk "${name}".`, 'See "mirrorbay volume list".')
+
+const twoVersions = (words: VolumeWords): UserError =>
+  new UserError({
+    code: 'two-versions',
+    happened: words.trouble ?? 'There are two versions of this disk.',
+    dataIsSafe: 'Both versions are kept as they are.',
+    next: words.toDo ?? 'See "mirrorbay status".',
+  })
 
 function progressLine(terminal: Terminal, json: boolean): { show(text: string): void; end(): void } {
   let last = ''
@@ -154,6 +176,7 @@ function progressLine(terminal: Terminal, json: boolean): { show(text: string): 
     },
     end() {
       if (terminal.isTerminal && last !== '') terminal.out('\r\x1b[2K')
+      last = ''
     },
   }
 }

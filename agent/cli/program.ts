@@ -21,10 +21,21 @@ export async function runCli(words: readonly string[], terminal: Terminal): Prom
     await program.parseAsync([...words], { from: 'user' })
     return code
   } catch (error) {
-    if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.yes : exitCode.couldNot
-    return printError(error, terminal, words.includes('--json'))
+    const json = words.includes('--json')
+    if (!(error instanceof CommanderError)) return printError(error, terminal, json)
+    if (error.exitCode === 0) return exitCode.yes
+    // Called without a command, it has printed the help; else the complaint is ours to print.
+    if (error.code === 'commander.help') return exitCode.couldNot
+    return printError(usageError(error), terminal, json)
   }
 }
+
+const usageError = ({ message }: CommanderError) =>
+  badUsage(
+    `${capital(message.replace(/^error: /, '')).replace(/\.$/, '')}.`,
+    'See "mirrorbay --help" or add --help to the command for examples.',
+  )
+const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1)
 
 type Run<Options> = (asking: ask.Asking, options: Options, names: readonly string[]) => Promise<ExitCode>
 
@@ -35,8 +46,12 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
     .option('--dir <folder>', 'the storage folder (else MIRRORBAY_DIR, else one under your data folder)')
     .option('--socket <path>', "the agent's socket (else as config.json in the storage folder says)")
     .option('--json', 'print JSON, for programs')
-    .showHelpAfterError('(add --help for examples)')
-    .configureOutput({ writeOut: (text) => terminal.out(text), writeErr: (text) => terminal.err(text) })
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      writeErr: (text) => terminal.err(text),
+      // Complaints come as CommanderError too, and are printed from there.
+      outputError: () => undefined,
+    })
     .configureHelp({ showGlobalOptions: true })
     .exitOverride()
     .addHelpText(
