@@ -159,7 +159,11 @@ test('garbage on every door of real agents: they live on and lose nothing', asyn
     await t.test('NBD port: requests out of range get an error, the connection lives', () => refused(lab))
 
     await t.test('NBD port: wrong magic or a write cut short ends that connection only', async () => {
-      await afterEntering(lab, request({ magic: 0x12345678, command: 0, offset: 0n, length: 4096 }), 'wait for their end')
+      await afterEntering(
+        lab,
+        request({ magic: 0x12345678, command: 0, offset: 0n, length: 4096 }),
+        'wait for their end',
+      )
       await afterEntering(lab, request({ command: 1, offset: 0n, length: 0xffff_ffff }), 'wait for their end')
       const half = Buffer.concat([request({ command: 1, offset: 0n, length: 8192 }), Buffer.alloc(4096, 0xee)])
       await afterEntering(lab, half, 'hang up')
@@ -176,17 +180,20 @@ test('garbage on every door of real agents: they live on and lose nothing', asyn
       }
     })
 
-    await t.test('NBD port: a request that is too large is refused or the connection closed, nothing else', async () => {
-      const client = await connectNbd(lab.uri('a'))
-      try {
-        await client.read(0, 48 * MiB)
-        assert.fail('48 MiB were read at once')
-      } catch (failure) {
-        assert.ok(failure instanceof NbdError || failure instanceof NbdConnectionLost, String(failure))
-      } finally {
-        client.destroy()
-      }
-    })
+    await t.test(
+      'NBD port: a request that is too large is refused or the connection closed, nothing else',
+      async () => {
+        const client = await connectNbd(lab.uri('a'))
+        try {
+          await client.read(0, 48 * MiB)
+          assert.fail('48 MiB were read at once')
+        } catch (failure) {
+          assert.ok(failure instanceof NbdError || failure instanceof NbdConnectionLost, String(failure))
+        } finally {
+          client.destroy()
+        }
+      },
+    )
 
     await t.test('link port: noise, and a stranger that says nothing', async () => {
       for (const name of ['a', 'b'] as const) {
@@ -223,14 +230,17 @@ test('garbage on every door of real agents: they live on and lose nothing', asyn
       await shout(consolePort, noise(4096, 40), 'wait for their end')
     })
 
-    await t.test('all the while a client has written, on the same run of both servers, and the copies are equal', async () => {
-      await pulse.end()
-      t.diagnostic(`${pulse.writes} writes meanwhile, the longest waited ${Math.round(pulse.longestMs)} ms`)
-      assert.ok(pulse.writes > 100)
-      for (const name of ['a', 'b'] as const) await pulse.verify(lab.uri(name))
-      assert.equal((await lab.status('a')).server.run, runBefore)
-      assert.equal(await lab.headline('a'), 'Protected')
-      await lab.mustBeEqual()
-    })
+    await t.test(
+      'all the while a client has written, on the same run of both servers, and the copies are equal',
+      async () => {
+        await pulse.end()
+        t.diagnostic(`${pulse.writes} writes meanwhile, the longest waited ${Math.round(pulse.longestMs)} ms`)
+        assert.ok(pulse.writes > 100)
+        for (const name of ['a', 'b'] as const) await pulse.verify(lab.uri(name))
+        assert.equal((await lab.status('a')).server.run, runBefore)
+        assert.equal(await lab.headline('a'), 'Protected')
+        await lab.mustBeEqual()
+      },
+    )
   })
 })

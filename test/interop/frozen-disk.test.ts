@@ -64,6 +64,8 @@ class Watch {
   constructor(lab: TestLab) {
     this.#lab = lab
     this.#done = this.#look()
+    // Told by end(), perhaps after something else has failed.
+    this.#done.catch(() => undefined)
   }
 
   async #look(): Promise<void> {

@@ -36,7 +36,12 @@ interface Described {
     readonly iscsi: null
     readonly iscsiChap: null
   }[]
-  readonly witness: { readonly pid: number; readonly pids: readonly number[]; readonly dir: string; readonly api: string }
+  readonly witness: {
+    readonly pid: number
+    readonly pids: readonly number[]
+    readonly dir: string
+    readonly api: string
+  }
 }
 
 const isAlive = (pid: number): boolean => {

@@ -20,7 +20,7 @@ async function bringUp(invocation: Invocation): Promise<Answer> {
   const volume = nameText.safeParse(text('volume'))
   if (!volume.success) throw new CouldNot(`--volume: ${volume.error.issues[0]?.message ?? 'not a name'}`)
   const request = {
-    dir: words['DIR'] ?? '',
+    dir: words.DIR ?? '',
     servers,
     witness: flag('witness'),
     sizeBytes: parseSize(text('size') ?? ''),
@@ -37,8 +37,8 @@ async function bringUp(invocation: Invocation): Promise<Answer> {
 async function answerTo(invocation: Invocation): Promise<Answer> {
   const { command, words, text, flag } = invocation
   if (command === 'up') return bringUp(invocation)
-  const state = await loadState(words['DIR'] ?? '')
-  const server = words['SERVER'] ?? ''
+  const state = await loadState(words.DIR ?? '')
+  const server = words.SERVER ?? ''
   const limitMs = () => secondsIn(text('timeout'), 'timeout') * 1000
   switch (command) {
     case 'kill':
@@ -54,11 +54,11 @@ async function answerTo(invocation: Invocation): Promise<Answer> {
     case 'status':
       return yes(await statusText(state, flag('json')))
     case 'cut':
-      return cut(state, [server, words['SERVER2'] ?? ''], { oneWay: flag('one-way'), path: text('path') })
+      return cut(state, [server, words.SERVER2 ?? ''], { oneWay: flag('one-way'), path: text('path') })
     case 'heal':
       return heal(state)
     case 'fault':
-      return fault(state, server, words['FAULT'] ?? '')
+      return fault(state, server, words.FAULT ?? '')
     case 'down':
       return down(state, flag('keep'))
     default:

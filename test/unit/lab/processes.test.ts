@@ -3,8 +3,8 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { test } from 'node:test'
-import { cpuSeconds, identify, isRunning, isStopped, signal, waitForEnd, withDescendants } from '../../lab/processes.ts'
 import { until } from '../../kit/until.ts'
+import { cpuSeconds, identify, isRunning, isStopped, signal, waitForEnd, withDescendants } from '../../lab/processes.ts'
 
 test('a process is known by its number and its start together', async () => {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })

@@ -1,0 +1,90 @@
+/**
+ * `lab equal`: are all in-sync copies the same, byte for byte, in the stores' files? Running agents flush and hold
+ * writes while a stretch is compared: a few seconds at a time, then they let go for a moment, so that a large volume can
+ * be compared without clients taking it for dead.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { formatSize } from '../../agent/contract/sizes.ts'
+import { TookTooLong } from '../kit/until.ts'
+import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
+import { hold, release } from './api.ts'
+import { type Comparison, compareCopies } from './compare.ts'
+import { type OpenCopies, openInSyncCopies } from './copies.ts'
+import { runningMembers } from './members.ts'
+import type { LabState, Member } from './state.ts'
+
+/** Seconds that a hold may last, should the lab die meanwhile; and how long one stretch is compared, milliseconds. */
+const holdSeconds = 8
+const stretchMs = 4_000
+/** Between two stretches clients get their turn, milliseconds. */
+const breatheMs = 1_000
+/** A comparison that is not done after this many stretches is given up: 64 TiB are not for the lab. */
+const mostStretches = 200
+
+/** @throws CouldNot when a running agent does not hold, or a store cannot be read */
+export async function equal(state: LabState): Promise<Answer> {
+  let from = 0
+  for (let stretch = 0; stretch < mostStretches; stretch++) {
+    if (stretch > 0) await sleep(breatheMs)
+    const result = await held(state, () => compareStretch(state, from))
+    if ('yes' in result) return result
+    from = result.nextExtent
+  }
+  throw new CouldNot(`not done after ${mostStretches} stretches`)
+}
+
+type Unfinished = Extract<Comparison, { kind: 'unfinished' }>
+
+async function held<T>(state: LabState, use: () => Promise<T>): Promise<T> {
+  const running = runningMembers(state).filter((member) => member.nbdPort !== null)
+  const asked = await Promise.allSettled(running.map((member) => hold(member, holdSeconds)))
+  try {
+    const refusal = asked.findIndex((answer) => answer.status === 'rejected')
+    if (refusal >= 0) throw new CouldNot(`${running[refusal]?.name} did not hold writes: ${reasonOf(asked[refusal])}`)
+    return await use()
+  } finally {
+    await Promise.all(running.map(letGo))
+  }
+}
+
+const reasonOf = (answer: PromiseSettledResult<void> | undefined): string =>
+  answer?.status === 'rejected' ? messageOf(answer.reason) : ''
+
+/** A hold ends by itself: that it could not be ended early is no reason to hide what was found. */
+async function letGo(member: Member): Promise<void> {
+  await release(member).catch((failure: unknown) => {
+    process.stderr.write(`lab: ${member.name} holds writes a few seconds longer: ${messageOf(failure)}\n`)
+  })
+}
+
+async function compareStretch(state: LabState, fromExtent: number): Promise<Answer | Unfinished> {
+  const opened = await openInSyncCopies(state)
+  try {
+    const endMs = performance.now() + stretchMs
+    const result = await compareCopies(opened.copies, fromExtent, () => performance.now() > endMs)
+    return result.kind === 'unfinished' && opened.copies.length > 1 ? result : answerOf(result, opened)
+  } catch (failure) {
+    if (failure instanceof TookTooLong || failure instanceof CouldNot) throw failure
+    throw new CouldNot(`the stores could not be read: ${messageOf(failure)}`)
+  } finally {
+    await opened.close()
+  }
+}
+
+function answerOf(result: Comparison, opened: OpenCopies): Answer {
+  const { copies, epoch, outside } = opened
+  const names = copies.map((copy) => copy.server)
+  if (copies.length < 2) {
+    const others = outside.length === 0 ? '' : `; ${outside.join(', ')} is not`
+    return no(`nothing to compare: only one copy is in sync (${names.join(', ')}, epoch ${epoch}${others})`)
+  }
+  if (result.kind === 'differ') {
+    const extent = Math.floor(result.atByte / (256 * 1024))
+    return no(
+      `the copies on ${result.first} and ${result.second} differ, first at byte ${result.atByte} (extent ${extent})`,
+    )
+  }
+  const size = formatSize(copies[0]?.sizeBytes ?? 0)
+  const held = formatSize(opened.heldBytes)
+  return yes(`equal: ${size} on ${names.join(' and ')} (${held} in use, epoch ${epoch})`)
+}
