@@ -7,11 +7,11 @@ import { socketTransport } from '../../../agent/cli/transport.ts'
 import { createClient } from '../../../agent/contract/client.ts'
 import { apiPrefix } from '../../../agent/contract/operations.ts'
 import { Streams } from '../../../agent/control/stream.ts'
-import type { Clock } from '../../../agent/kit/world.ts'
 import { limits } from '../../../agent/limits.ts'
 import { until } from '../../kit/until.ts'
 import { RecordingPort, statusOf, volume } from './recording-port.ts'
 import { ask, type Served, serving } from './serving.ts'
+import { StepClock } from './step-clock.ts'
 
 const clientOf = (served: Served) => createClient(socketTransport(served.socketPath))
 
@@ -143,31 +143,6 @@ test('HEAD opens no stream', () =>
   serving(async (served) => {
     assert.equal((await ask({ to: served, method: 'HEAD', path: `${apiPrefix}/stream` })).status, 404)
   }))
-
-/** A clock that the test moves. */
-class StepClock implements Clock {
-  nowMs = 0
-  readonly #due: { atMs: number; fire: () => void }[] = []
-  monotonicMs = () => this.nowMs
-  leaseMs = () => this.nowMs
-  wallMs = () => this.nowMs
-  nextTurn = (fire: () => void) => void setImmediate(fire)
-  after = (delayMs: number, fire: () => void) => {
-    const entry = { atMs: this.nowMs + delayMs, fire }
-    this.#due.push(entry)
-    return { cancel: () => void (this.#due.includes(entry) && this.#due.splice(this.#due.indexOf(entry), 1)) }
-  }
-  get timers() {
-    return this.#due.length
-  }
-  step(ms: number) {
-    this.nowMs += ms
-    for (const entry of this.#due.filter((one) => one.atMs <= this.nowMs)) {
-      this.#due.splice(this.#due.indexOf(entry), 1)
-      entry.fire()
-    }
-  }
-}
 
 test('a quiet stream gives signs of life; one whose reader is stuck is dropped and leaves no timer', async () => {
   const clock = new StepClock()
