@@ -1,5 +1,5 @@
 /** The window: who speaks, the pages, and what is shown while nobody speaks. */
-import { Button, Loader, useComputedColorScheme, useMantineColorScheme, VisuallyHidden } from '@mantine/core'
+import { Button, Loader, useComputedColorScheme, useMantineColorScheme } from '@mantine/core'
 import { IconMoon, IconPlugConnectedX, IconSun } from '@tabler/icons-react'
 import { type ReactNode, useEffect, useRef, useState } from 'react'
 import type { Status } from '../agent/contract/status.ts'
@@ -11,7 +11,6 @@ import { NewDisk } from './pages/new-disk.tsx'
 import { Overview } from './pages/overview.tsx'
 import pagesCss from './pages/pages.module.css'
 import { ErrorNote } from './parts/error-note.tsx'
-import { Panel } from './parts/panel.tsx'
 import { type AgentView, type Command, useAgent } from './use-agent.ts'
 import { hrefs, type Route, useRoute } from './use-route.ts'
 
@@ -156,20 +155,17 @@ function Lost(props: { status: Status | null }) {
   const where = props.status === null ? 'on this server' : `on ${props.status.server.name}`
   return (
     <div className={css.lost}>
-      <Panel label="Connection">
-        <div className={css.lostRow} role="alert">
-          <IconPlugConnectedX size={28} aria-hidden />
-          <div>
-            <h1 className={css.lostTitle}>This window has lost its agent</h1>
-            <p>
-              Mirrorbay {where} does not answer. Your data is not touched by that; the other servers go on by their own
-              rules. This window tries again by itself.
-              {props.status !== null && ' What you see below is what was true before.'}
-            </p>
-          </div>
-          <VisuallyHidden>Trying again.</VisuallyHidden>
+      <div className={css.lostRow} role="alert">
+        <IconPlugConnectedX size={28} aria-hidden />
+        <div>
+          <h1 className={css.lostTitle}>This window has lost its agent</h1>
+          <p>
+            Mirrorbay {where} does not answer. Your data is not touched by that; the other servers go on by their own
+            rules. This window tries again by itself.
+            {props.status !== null && ' What you see below is what was true before.'}
+          </p>
         </div>
-      </Panel>
+      </div>
     </div>
   )
 }

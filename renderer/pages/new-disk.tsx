@@ -43,9 +43,10 @@ function decidersOf({ server, peers }: Status): Option[] {
           : `${tiebreaker.name} does not answer now.`,
   }
   if (storage.length < 2) {
-    const [only = server.name] = names
-    const explains = 'The only server decides. There is one copy, so nothing protects against the loss of this server.'
-    return [{ decider: { kind: 'preferred', server: only }, label: only, explains, unavailable: null }]
+    // Nothing to choose: the form says it in a sentence instead.
+    return [
+      { decider: { kind: 'preferred', server: server.name }, label: server.name, explains: '', unavailable: null },
+    ]
   }
   const preferred = names.map((name): Option => {
     const others = list(names.filter((other) => other !== name))
@@ -57,6 +58,13 @@ function decidersOf({ server, peers }: Status): Option[] {
     }
   })
   return [witness, ...preferred]
+}
+
+/** The person's wish while it can be had, else the first that can: servers come and go while the form is open. */
+function chosenOf(options: readonly Option[], wished: Decider | null): Decider {
+  const open = options.filter((option) => option.unavailable === null)
+  const found = open.find((option) => wished !== null && sameDecider(option.decider, wished)) ?? open[0]
+  return found?.decider ?? { kind: 'witness' }
 }
 
 interface Problems {
@@ -76,15 +84,15 @@ function readSize(amount: string, unit: string): number | string {
 export function NewDisk(props: { status: Status; command: Command; lead: string }) {
   const { status } = props
   const options = decidersOf(status)
-  const firstChoice = options.find((option) => option.unavailable === null)?.decider ?? { kind: 'witness' }
   const [name, setName] = useState('')
   const [amount, setAmount] = useState('10')
   const [unit, setUnit] = useState('G')
-  const [chosen, setChosen] = useState<Decider>(firstChoice)
+  const [wished, setWished] = useState<Decider | null>(null)
   const [problems, setProblems] = useState<Problems>({ name: null, size: null })
   const [creating, setCreating] = useState(false)
   const [refused, setRefused] = useState<ErrorBody | null>(null)
   const size = readSize(amount, unit)
+  const chosen = chosenOf(options, wished)
   const free = status.server.freeBytes
 
   const submit = async (event: FormEvent) => {
@@ -145,27 +153,14 @@ export function NewDisk(props: { status: Status; command: Command; lead: string 
         <p id="size-note" className={css.small} style={{ marginTop: -12 }}>
           {problems.size ?? `Space is taken as it is used.${free === null ? '' : ` Free here: ${formatBytes(free)}.`}`}
         </p>
-        <Radio.Group
-          label="Who decides when the servers lose sight of each other"
-          value={JSON.stringify(chosen)}
-          onChange={(value) => {
-            const option = options.find((candidate) => JSON.stringify(candidate.decider) === value)
-            if (option !== undefined) setChosen(option.decider)
-          }}
-        >
-          <div className={css.choices}>
-            {options.map((option) => (
-              <Radio
-                key={option.label}
-                value={JSON.stringify(option.decider)}
-                checked={sameDecider(chosen, option.decider)}
-                disabled={option.unavailable !== null}
-                label={option.label}
-                description={option.unavailable === null ? option.explains : `${option.explains} ${option.unavailable}`}
-              />
-            ))}
-          </div>
-        </Radio.Group>
+        {options.length === 1 ? (
+          <p className={css.small}>
+            There is one server, so there will be one copy, and nothing protects against the loss of{' '}
+            {status.server.name}.
+          </p>
+        ) : (
+          <Deciders options={options} chosen={chosen} onChoose={setWished} />
+        )}
         {refused !== null && <ErrorNote error={refused} />}
         <div className={css.review}>
           <p>{typeof size === 'string' ? 'Choose a name and a size.' : review(name, size, status)}</p>
@@ -175,6 +170,35 @@ export function NewDisk(props: { status: Status; command: Command; lead: string 
         </div>
       </form>
     </Panel>
+  )
+}
+
+/** Who decides in a dispute, each explained in a sentence; what cannot be chosen says why. */
+function Deciders(props: { options: readonly Option[]; chosen: Decider; onChoose: (decider: Decider) => void }) {
+  return (
+    <Radio.Group
+      label="Who decides when the servers lose sight of each other"
+      value={JSON.stringify(props.chosen)}
+      onChange={(value) => {
+        const option = props.options.find((candidate) => JSON.stringify(candidate.decider) === value)
+        if (option !== undefined) props.onChoose(option.decider)
+      }}
+    >
+      <div className={css.choices}>
+        {props.options.map((option) => (
+          <Radio
+            key={option.label}
+            value={JSON.stringify(option.decider)}
+            checked={sameDecider(props.chosen, option.decider)}
+            size="sm"
+            classNames={{ description: css.explains ?? '' }}
+            disabled={option.unavailable !== null}
+            label={option.label}
+            description={option.unavailable === null ? option.explains : `${option.explains} ${option.unavailable}`}
+          />
+        ))}
+      </div>
+    </Radio.Group>
   )
 }
 

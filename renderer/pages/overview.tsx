@@ -1,5 +1,5 @@
 /** Is my data safe, what happens if a server stops, do I have to do anything: the answers, then the picture. */
-import { Anchor, Button } from '@mantine/core'
+import { Anchor, Button, VisuallyHidden } from '@mantine/core'
 import { IconPlus } from '@tabler/icons-react'
 import { useState } from 'react'
 import type { ErrorBody } from '../../agent/contract/errors.ts'
@@ -25,6 +25,7 @@ export function Overview(props: { status: Status; events: readonly Event[]; nowM
   const recent = props.events.slice(-recentEvents).reverse()
   return (
     <div className={css.columns}>
+      {words.volumes.length > 0 && <VisuallyHidden component="h1">Overview</VisuallyHidden>}
       <div className={css.column}>
         {words.volumes.map((volumeWords) => {
           const volume = status.volumes.find((candidate) => candidate.name === volumeWords.name)
@@ -42,7 +43,7 @@ export function Overview(props: { status: Status; events: readonly Event[]; nowM
         })}
         {words.volumes.length === 0 && tiebreakerOnly && (
           <Panel label="Tiebreaker">
-            <h2 className={css.title}>This server is the tiebreaker</h2>
+            <h1 className={css.title}>This server is the tiebreaker</h1>
             <p className={css.lead}>{words.second}</p>
           </Panel>
         )}

@@ -10,6 +10,14 @@ const stateWords: Readonly<Record<ReplicaState, string>> = {
   unknown: 'Not known',
 }
 
+/** Of a server that is not heard only the past is known: its copy is not shown as good. */
+function State({ replica }: { replica: ReplicaStatus }) {
+  if (!replica.connected && replica.state === 'in-sync') {
+    return <Chip look={replicaLook.unknown}>Complete when last heard</Chip>
+  }
+  return <Chip look={replicaLook[replica.state]}>{stateWords[replica.state]}</Chip>
+}
+
 export function ReplicaList(props: { replicas: readonly ReplicaStatus[]; thisServerId: string }) {
   return (
     <ul className={css.list} aria-label="Copies">
@@ -20,7 +28,7 @@ export function ReplicaList(props: { replicas: readonly ReplicaStatus[]; thisSer
             {replica.serverId === props.thisServerId && <span className={css.note}> · this server</span>}
             {!replica.connected && <span className={css.note}> · not connected</span>}
           </span>
-          <Chip look={replicaLook[replica.state]}>{stateWords[replica.state]}</Chip>
+          <State replica={replica} />
         </li>
       ))}
     </ul>

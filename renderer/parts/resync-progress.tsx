@@ -47,7 +47,7 @@ export function ResyncProgress(props: {
           </Button>
         )}
       </div>
-      <Progress.Root size="lg" radius="xl">
+      <Progress.Root size="lg" radius="xl" className={css.track ?? ''}>
         <Progress.Section value={percentDone(resync)} animated={!paused} striped={paused} aria-label={title} />
       </Progress.Root>
       <p className={css.numbers}>{props.words}</p>

@@ -13,7 +13,7 @@ export interface PictureServer {
   link: { connected: boolean; roundTripMs: number | null; sinceMs: number | null } | null
 }
 
-const box = { width: 164, height: 74, gap: 88, rowGap: 26, left: 6, top: 6 } as const
+const box = { width: 142, height: 72, gap: 74, rowGap: 24, left: 1, top: 1 } as const
 
 interface Place {
   x: number
@@ -43,7 +43,7 @@ function arrange(servers: readonly PictureServer[]): { places: Place[]; widthPx:
       const y = box.top + nextOther++ * (box.height + box.rowGap)
       return { x: box.left + box.width + box.gap, y, ...size }
     }
-    const y = box.top + columnHeight + box.gap * 0.62 + nextTiebreaker++ * (box.height + box.rowGap)
+    const y = box.top + columnHeight + box.gap * 0.72 + nextTiebreaker++ * (box.height + box.rowGap)
     return { x: (widthPx - box.width) / 2, y, ...size }
   })
   const heightPx = Math.max(...places.map((place) => place.y + place.height)) + box.top
@@ -78,7 +78,7 @@ function ServerBox(props: { server: PictureServer; place: Place; nowMs: number }
       <rect className={shape} width={place.width} height={place.height} rx={10} />
       <Glyph role={server.role} />
       <text className={css.name} x={44} y={27}>
-        {server.name.length > 13 ? `${server.name.slice(0, 12)}…` : server.name}
+        {server.name.length > 12 ? `${server.name.slice(0, 11)}…` : server.name}
       </text>
       {server.role === 'tiebreaker' && connected && (
         <text className={css.note} x={44} y={44}>
@@ -168,7 +168,7 @@ export function Topology(props: { servers: readonly PictureServer[]; nowMs: numb
   const herePlace = places[servers.findIndex((server) => server.link === null)]
   return (
     <>
-      <VisuallyHidden component="ul">
+      <VisuallyHidden component="ul" aria-label="Servers and links">
         {servers.map((server) => (
           <li key={server.name}>{sentence(server, nowMs)}</li>
         ))}

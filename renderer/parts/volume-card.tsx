@@ -82,6 +82,7 @@ export function VolumeCard(props: {
         </Button>
       </div>
       <div className={css.part}>
+        <h3 className={css.subtitle}>Copies</h3>
         <ReplicaList replicas={volume.replicas} thisServerId={props.thisServerId} />
         <Facts volume={volume} thisServerId={props.thisServerId} />
       </div>

@@ -1,0 +1,222 @@
+/** One status for every state that the window can show. Examples for tests and pictures; nothing here is measured. */
+import type { Event } from '../../agent/contract/events.ts'
+import type { PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../../agent/contract/status.ts'
+
+const MB = 1_000_000
+const GB = 1000 * MB
+const GiB = 1024 ** 3
+
+/** 22 Nov 2026, 14:20 in the machine's own time zone; "since" and "today" are told from the browser's clock. */
+export const nowMs = new Date(2026, 10, 22, 14, 20).getTime()
+const minutesAgo = (minutes: number) => nowMs - minutes * 60_000
+
+const replica = (name: string, change: Partial<ReplicaStatus> = {}): ReplicaStatus => ({
+  serverId: `id-${name}`,
+  serverName: name,
+  state: 'in-sync',
+  connected: true,
+  reason: null,
+  sinceMs: null,
+  ...change,
+})
+
+const peer = (name: string, change: Partial<PeerStatus> = {}): PeerStatus => ({
+  id: `id-${name}`,
+  name,
+  role: 'storage',
+  address: '192.168.1.12:7400',
+  connected: true,
+  roundTripMs: 0.31,
+  sinceMs: minutesAgo(900),
+  ...change,
+})
+
+const gone = { connected: false, roundTripMs: null, sinceMs: minutesAgo(18) } as const
+const witness = peer('tie', { role: 'tiebreaker', address: '192.168.1.20:7400', roundTripMs: 1.2 })
+
+const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
+  id: 'volume-1',
+  name: 'fileserver',
+  sizeBytes: 2048 * GiB,
+  epoch: 4,
+  arbiter: { kind: 'witness', serverId: 'id-tie', serverName: 'tie', reachable: true },
+  serving: true,
+  waiting: 'none',
+  replicas: [replica('nas-1'), replica('nas-2')],
+  survives: ['nas-1', 'nas-2'],
+  resync: null,
+  clients: [{ protocol: 'nbd', address: '192.168.1.50' }],
+  nbd: {
+    tcp: 'nbd://192.168.1.11:10809/fileserver',
+    unix: 'nbd+unix:///fileserver?socket=/var/lib/mirrorbay/nbd.sock',
+  },
+  counters: {
+    reads: 91_204,
+    writes: 40_112,
+    flushes: 812,
+    readBytes: 41.2 * GB,
+    writtenBytes: 12.7 * GB,
+    mirroredWrites: 1_204,
+    permissionsAsked: 12,
+    permissionsYielded: 11,
+  },
+  ...change,
+})
+
+const status = (change: Partial<Status> = {}): Status => ({
+  product: 'mirrorbay',
+  version: '0.1.0',
+  server: {
+    id: 'id-nas-1',
+    name: 'nas-1',
+    role: 'storage',
+    run: 7,
+    pid: 4711,
+    dir: '/var/lib/mirrorbay',
+    freeBytes: 3.2 * 1000 * GB,
+    startedMs: minutesAgo(900),
+  },
+  peers: [peer('nas-2'), witness],
+  volumes: [volume()],
+  ...change,
+})
+
+const resync = (change: Partial<ResyncStatus> = {}): ResyncStatus => ({
+  serverId: 'id-nas-2',
+  serverName: 'nas-2',
+  phase: 'comparing',
+  totalBytes: 722 * GB,
+  doneBytes: 310 * GB,
+  movedBytes: 41 * GB,
+  bytesPerSecond: 380 * MB,
+  remainingSeconds: 1_084,
+  startedMs: minutesAgo(14),
+  ...change,
+})
+
+const outSilent = replica('nas-2', { state: 'out', connected: false, reason: 'silent', sinceMs: minutesAgo(18) })
+const joining = replica('nas-2', { state: 'joining', reason: 'silent', sinceMs: minutesAgo(18) })
+const preferred = { kind: 'preferred', serverId: 'id-nas-1', serverName: 'nas-1', reachable: true } as const
+const three = [replica('nas-1'), replica('nas-2'), replica('nas-3')]
+
+/** Every state by its name; the same names are the pictures' file names. */
+export const states = {
+  protected: status(),
+  'protected-without-tiebreaker': status({
+    peers: [peer('nas-2')],
+    volumes: [volume({ arbiter: preferred, survives: ['nas-2'] })],
+  }),
+  'protected-catching-up': status({
+    peers: [peer('nas-2'), peer('nas-3'), witness],
+    volumes: [
+      volume({
+        replicas: [...three.slice(0, 2), replica('nas-3', { state: 'joining', reason: 'restarted', sinceMs: nowMs })],
+        resync: resync({ serverId: 'id-nas-3', serverName: 'nas-3' }),
+      }),
+    ],
+  }),
+  'one-copy': status({
+    peers: [peer('nas-2', gone), witness],
+    volumes: [volume({ replicas: [replica('nas-1'), outSilent], survives: [] })],
+  }),
+  'one-copy-server-back': status({
+    volumes: [
+      volume({
+        replicas: [replica('nas-1'), { ...outSilent, connected: true }],
+        survives: [],
+      }),
+    ],
+  }),
+  'catching-up': status({
+    volumes: [volume({ replicas: [replica('nas-1'), joining], survives: [], resync: resync() })],
+  }),
+  'catching-up-paused': status({
+    volumes: [
+      volume({
+        replicas: [replica('nas-1'), joining],
+        survives: [],
+        resync: resync({ phase: 'paused', bytesPerSecond: null, remainingSeconds: null }),
+      }),
+    ],
+  }),
+  'waiting-for-server': status({
+    peers: [peer('nas-2', gone)],
+    volumes: [
+      volume({
+        arbiter: { kind: 'preferred', serverId: 'id-nas-2', serverName: 'nas-2', reachable: false },
+        serving: false,
+        waiting: 'arbiter',
+        survives: [],
+        replicas: [replica('nas-1'), replica('nas-2', { connected: false })],
+      }),
+    ],
+  }),
+  'waiting-for-tiebreaker': status({
+    peers: [peer('nas-2', gone), { ...witness, ...gone }],
+    volumes: [
+      volume({
+        arbiter: { kind: 'witness', serverId: 'id-tie', serverName: 'tie', reachable: false },
+        serving: false,
+        waiting: 'arbiter',
+        survives: [],
+        replicas: [replica('nas-1'), replica('nas-2', { connected: false })],
+      }),
+    ],
+  }),
+  'waiting-for-disk': status({
+    peers: [peer('nas-2', gone), witness],
+    volumes: [
+      volume({
+        serving: false,
+        waiting: 'disk',
+        survives: [],
+        replicas: [replica('nas-1', { state: 'out', reason: 'disk-failed', sinceMs: minutesAgo(3) }), outSilent],
+      }),
+    ],
+  }),
+  'two-versions': status({
+    volumes: [
+      volume({
+        serving: false,
+        waiting: 'split-brain',
+        survives: [],
+        replicas: [replica('nas-1', { state: 'unknown' }), replica('nas-2', { state: 'unknown' })],
+      }),
+    ],
+  }),
+  'several-disks': status({
+    volumes: [
+      volume({ id: 'volume-2', name: 'accounting', sizeBytes: 200 * GiB, clients: [] }),
+      volume({ replicas: [replica('nas-1'), joining], survives: [], resync: resync() }),
+    ],
+  }),
+  'no-disk': status({ volumes: [] }),
+  'no-disk-no-second-server': status({ peers: [], volumes: [] }),
+  tiebreaker: status({
+    server: { ...status().server, id: 'id-tie', name: 'tie', role: 'tiebreaker' },
+    peers: [peer('nas-1'), peer('nas-2')],
+    volumes: [],
+  }),
+} as const satisfies Record<string, Status>
+
+export type StateName = keyof typeof states
+
+/** A day's history: a server lost in the afternoon, yesterday's start. */
+export const history: readonly Omit<Event, 'number'>[] = [
+  { atMs: minutesAgo(900), kind: 'agent-started', volume: null, server: 'nas-1', details: {} },
+  { atMs: minutesAgo(899), kind: 'peer-connected', volume: null, server: 'nas-2', details: {} },
+  { atMs: minutesAgo(899), kind: 'peer-connected', volume: null, server: 'tie', details: {} },
+  { atMs: minutesAgo(640), kind: 'volume-created', volume: 'fileserver', server: null, details: {} },
+  { atMs: minutesAgo(640), kind: 'volume-serving', volume: 'fileserver', server: null, details: {} },
+  { atMs: minutesAgo(74), kind: 'peer-lost', volume: null, server: 'nas-2', details: {} },
+  { atMs: minutesAgo(74), kind: 'server-left', volume: 'fileserver', server: 'nas-2', details: { reason: 'silent' } },
+  { atMs: minutesAgo(52), kind: 'peer-connected', volume: null, server: 'nas-2', details: {} },
+  { atMs: minutesAgo(52), kind: 'resync-started', volume: 'fileserver', server: 'nas-2', details: {} },
+  {
+    atMs: minutesAgo(51),
+    kind: 'server-joined',
+    volume: 'fileserver',
+    server: 'nas-2',
+    details: { movedBytes: 3.1 * GB, durationMs: 61_000 },
+  },
+]
