@@ -3,11 +3,12 @@
  * a file that hangs after its last test. A file without tests, and a part without files, have failed: node itself
  * calls both a success.
  */
+import { randomBytes } from 'node:crypto'
 import { globSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
-import { endProcesses, type Leftover, leftoversOf } from './leftovers.ts'
+import { endProcesses, type Leftover, leftoversOf, stampName } from './leftovers.ts'
 import { inSeconds, type TestResult } from './outcome.ts'
 
 interface FilesRun {
@@ -33,7 +34,6 @@ export async function runFiles(options: FilesRun): Promise<TestResult[]> {
     }
   }
   await Promise.all(Array.from({ length: options.concurrency }, worker))
-  results.push(...(await leftBehind(part, glob)))
   return results
 }
 
@@ -45,19 +45,25 @@ const failure = (part: string, file: string, name: string, reason: string): Test
   reason,
 })
 
-/** Tests must end what they start; what is still there is named, and ended so that the next part runs alone. */
-async function leftBehind(part: string, glob: string): Promise<TestResult[]> {
-  const left = await leftoversOf(process.env.MIRRORBAY_TEST_RUN ?? '')
+/** Tests must end what they start; what is still there is named, and ended so that the next file runs alone. */
+async function leftBehind(part: string, file: string, stamp: string): Promise<TestResult[]> {
+  const left = await leftoversOf(stamp)
   if (left.length === 0) return []
   await endProcesses(left)
   const named = left.map(({ pid, command }: Leftover) => `${pid} ${command}`).join('; ')
-  return [failure(part, glob, 'leaves no process behind', `still running after the last test: ${named}`)]
+  return [failure(part, file, 'leaves no process behind', `still running after the last test: ${named}`)]
 }
 
 async function runFile(file: string, { part, root, fileMs, concurrency, signal }: FilesRun): Promise<TestResult[]> {
   const startedMs = performance.now()
   const limit = AbortSignal.timeout(fileMs)
-  const stream = run({ files: [join(root, file)], cwd: root, signal: AbortSignal.any([signal, limit]) })
+  const stamp = randomBytes(8).toString('hex')
+  const stream = run({
+    files: [join(root, file)],
+    cwd: root,
+    env: { ...process.env, [stampName]: stamp },
+    signal: AbortSignal.any([signal, limit]),
+  })
   const results: TestResult[] = []
   const names: string[] = []
   stream.on('test:start', ({ nesting, name }) => {
@@ -85,7 +91,7 @@ async function runFile(file: string, { part, root, fileMs, concurrency, signal }
       failure(part, file, 'ends in time', `stopped after ${inSeconds(fileMs)}: hangs, or left something open`),
     )
   } else if (results.length === 0) results.push(failure(part, file, 'has tests', 'the file ran no test'))
-  return results
+  return [...results, ...(await leftBehind(part, file, stamp))]
 }
 
 /** The part of node's event that we read; its own type differs between pass and fail. */

@@ -5,6 +5,9 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { setTimeout as delay } from 'node:timers/promises'
 
+/** The variable; its value is another one for each test file. */
+export const stampName = 'MIRRORBAY_TEST_FILE'
+
 export interface Leftover {
   readonly pid: number
   readonly command: string
@@ -22,24 +25,24 @@ function readProcess(pid: number, what: 'environ' | 'cmdline' | 'stat'): string 
 }
 
 /**
- * @param run the value of MIRRORBAY_TEST_RUN
- * @returns living processes that inherited it, without this one; those that are just ending get a moment
+ * @param stamp the variable's value
+ * @returns living processes that inherited it; those that are just ending get a moment
  */
-export async function leftoversOf(run: string): Promise<Leftover[]> {
+export async function leftoversOf(stamp: string): Promise<Leftover[]> {
   const untilMs = performance.now() + graceMs
   for (;;) {
-    const left = heirsOf(run)
+    const left = heirsOf(stamp)
     if (left.length === 0 || performance.now() > untilMs) return left
     await delay(50)
   }
 }
 
-function heirsOf(run: string): Leftover[] {
-  if (process.platform !== 'linux' || run === '') return []
+function heirsOf(stamp: string): Leftover[] {
+  if (process.platform !== 'linux' || stamp === '') return []
   const pids = readdirSync('/proc').map(Number).filter(Number.isInteger)
   return pids
-    .filter((pid) => pid !== process.pid && pid !== process.ppid)
-    .filter((pid) => readProcess(pid, 'environ').split('\0').includes(`MIRRORBAY_TEST_RUN=${run}`))
+    .filter((pid) => pid !== process.pid)
+    .filter((pid) => readProcess(pid, 'environ').split('\0').includes(`${stampName}=${stamp}`))
     .filter((pid) => !/\) Z /.test(readProcess(pid, 'stat')))
     .map((pid) => ({ pid, command: readProcess(pid, 'cmdline').replaceAll('\0', ' ').trim() }))
 }

@@ -7,7 +7,6 @@
  *
  * Exit codes: 0 all passed (skipped tests are named; with CI=true they count as failed), 1 a failure, 2 wrong usage.
  */
-import { randomBytes } from 'node:crypto'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -88,7 +87,7 @@ async function runEntry(wish: Wish): Promise<number> {
   const entry: Entry = entries[wish.entry]
   const file = join(resultsFolder, `${wish.entry.replace(':', '-')}.json`)
   mkdirSync(resultsFolder, { recursive: true })
-  // Inherited by all that tests start: how long to try, where the results are, and how to find what they leave behind.
+  // Inherited by all that tests start: how long to try, and where the results are.
   process.env.MIRRORBAY_TEST_LENGTH = entry.length
   process.env.MIRRORBAY_TEST_RESULTS = file
   const stop = new AbortController()
@@ -104,7 +103,6 @@ async function runEntry(wish: Wish): Promise<number> {
   save() // the results of an earlier run must not stand for this one
   for (const name of wish.parts) {
     if (stop.signal.aborted) break
-    process.env.MIRRORBAY_TEST_RUN = `${name}-${randomBytes(8).toString('hex')}`
     results.push(await runPart(name, wish, stop.signal))
     save()
   }

@@ -7,7 +7,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { inFolder } from '../../kit/folder.ts'
 import { closingOf } from '../../run/closing.ts'
-import { endProcesses, leftoversOf } from '../../run/leftovers.ts'
+import { endProcesses, leftoversOf, stampName } from '../../run/leftovers.ts'
 import type { TestResult } from '../../run/outcome.ts'
 
 const runner = join(import.meta.dirname, '../../run')
@@ -20,7 +20,7 @@ const script = `import { runFiles } from ${JSON.stringify(pathToFileURL(join(run
 async function runPlanted(files: Record<string, string>, fileMs = 20_000): Promise<TestResult[]> {
   return await inFolder({ ...files, 'planted.mjs': script }, (root) => {
     const options = { part: 'planted', root, glob: '**/*.test.mjs', concurrency: 2, fileMs }
-    const environment: NodeJS.ProcessEnv = { ...process.env, MIRRORBAY_TEST_RUN: randomBytes(8).toString('hex') }
+    const environment: NodeJS.ProcessEnv = { ...process.env }
     delete environment.NODE_TEST_CONTEXT // says "inside a test"
     const { stdout, stderr } = spawnSync(process.execPath, [join(root, 'planted.mjs'), JSON.stringify(options)], {
       encoding: 'utf8',
@@ -76,8 +76,18 @@ describe('a part of test files', () => {
 
   test('stops a file that hangs after its last test', async () => {
     const files = { 'hangs.test.mjs': `${head}test('quick', () => { setInterval(() => 0, 1e6) })` }
-    const results = await runPlanted(files, 1_500)
+    const results = await runPlanted(files, 800)
     assert.ok(inShort(results).includes('ends in time: failed'), JSON.stringify(results))
+  })
+
+  test('stops a file that neither ends nor listens', async () => {
+    const text = `${head}process.on('SIGTERM', () => 0)\ntest('stuck', () => { for (;;); })`
+    const results = await runPlanted(
+      { 'stuck.test.mjs': text, 'good.test.mjs': `${head}test('good', () => {})` },
+      1_500,
+    )
+    assert.ok(inShort(results).includes('ends in time: failed'), JSON.stringify(results))
+    assert.ok(inShort(results).includes('good: passed'), JSON.stringify(results))
   })
 
   test('names and ends a process that a test left behind', async () => {
@@ -93,16 +103,16 @@ describe('a part of test files', () => {
 })
 
 test('a process that ignores being asked is ended all the same', async (t: TestContext) => {
-  const run = randomBytes(8).toString('hex')
+  const stamp = randomBytes(8).toString('hex')
   const script = "process.on('SIGTERM', () => 0); console.log('ready'); setInterval(() => 0, 1e6)"
   const child = spawn(process.execPath, ['-e', script], {
-    env: { MIRRORBAY_TEST_RUN: run },
+    env: { [stampName]: stamp },
     stdio: ['ignore', 'pipe', 'ignore'],
   })
   t.after(() => child.kill('SIGKILL'))
   const ended = once(child, 'exit')
   await once(child.stdout, 'data')
-  const left = await leftoversOf(run)
+  const left = await leftoversOf(stamp)
   assert.deepEqual(
     left.map(({ pid }) => pid),
     [child.pid],
