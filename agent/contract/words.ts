@@ -72,7 +72,7 @@ export function headlineOf(volume: VolumeStatus): Headline {
   if (!worksElsewhere && (volume.waiting !== 'none' || !volume.serving || good.length === 0)) return 'Waiting'
   const copying = isCopying(volume)
   if (good.length === 1) return copying ? 'Catching up' : 'One copy'
-  return missing.length > 0 || volume.resync !== null ? 'Protected, catching up' : 'Protected'
+  return missing.length > 0 || volume.resync !== null || worksElsewhere ? 'Protected, catching up' : 'Protected'
 }
 
 /** A paused resync brings no second copy nearer, so it does not count. */

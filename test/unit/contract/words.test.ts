@@ -134,14 +134,18 @@ test('the words of each state, as people read them', () => {
 /** Every combination of what two or three replicas, the arbiter and the session may say; contradictions too. */
 function* everyVolume(): Generator<VolumeStatus> {
   const kinds = replicaState.options.flatMap((state) => [true, false].map((connected) => ({ state, connected })))
-  const sets = kinds.flatMap((a) => [[a], ...kinds.flatMap((b) => [[a, b], ...kinds.map((c) => [a, b, c])])])
+  // The second and third of three servers differ by name only, so their order need not be tried both ways.
+  const sets = kinds.flatMap((a) => [
+    [a],
+    ...kinds.flatMap((b, index) => [[a, b], ...kinds.slice(index).map((c) => [a, b, c])]),
+  ])
   for (const set of sets) {
     const replicas = set.map((over, index) => replica(names[index] ?? '', over))
     for (const arbiter of [preferred, witness(true), witness(false)]) {
       for (const waiting of waitingFor.options) {
         for (const serving of [true, false]) {
           for (const resyncing of [null, resync('nas-2'), resync('nas-2', { phase: 'paused' })]) {
-            for (const survives of [[], ['nas-2'], names]) {
+            for (const survives of [[], set.length === 2 ? ['nas-2'] : names]) {
               yield volume({ replicas, arbiter, waiting, serving, resync: resyncing, survives })
             }
           }
@@ -158,16 +162,20 @@ const jargon =
 test('every combination of facts has one headline, plain words, and promises no more than the facts', () => {
   let count = 0
   const seen = new Set<string>()
+  const sentences = new Set<string>()
   for (const one of everyVolume()) {
     count += 1
     const words = volumeWords(one, nowMs)
     seen.add(words.headline)
     assert.ok(headlines.includes(words.headline))
-    assert.ok(words.second.endsWith('.'), words.second)
-    assert.doesNotMatch(words.second, jargon)
+    sentences.add(words.second)
     checkPromises(one, words)
   }
   assert.ok(count > 50_000)
+  for (const sentence of sentences) {
+    assert.ok(sentence.endsWith('.'), sentence)
+    assert.doesNotMatch(sentence, jargon)
+  }
   assert.deepEqual([...seen].sort(), [...headlines].sort())
 })
 
