@@ -32,6 +32,9 @@ export const limits = {
   volumeRequests: 1024,
   /** Payload bytes a volume executes at once. */
   volumeBytes: 64 * MiB,
+  /** Bytes read from a client that has reached a limit, and kept unhandled. Reading on is how its end is noticed (W9); with
+   * clientBytes it is more than a Linux kernel has under way (128 requests of 1280 KiB). */
+  clientReadAheadBytes: 128 * MiB,
   /** Bytes of replies a client has not read yet; beyond this its requests are not read either. */
   clientUnsentBytes: 8 * MiB,
   /** Bytes of payload of a write that is refused (too large, past the end): skipped up to here, else the connection ends. */
@@ -50,6 +53,8 @@ export const limits = {
   clientLogMs: 1_000,
   /** Milliseconds of silence after which a client's TCP connection is probed, so that a vanished client is noticed. */
   clientProbeMs: 30_000,
+  /** W9: a request that waited longer than this starts only when its connection is seen open once more, milliseconds. */
+  staleRequestMs: 250,
   /** Milliseconds an unfinished NBD negotiation may take. */
   negotiationMs: 10_000,
 

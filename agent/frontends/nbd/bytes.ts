@@ -3,17 +3,22 @@
  * leaves as the list of subarrays in which it came.
  */
 
-/** Waiting chunks above which they are joined: a client that dribbles single bytes costs bytes, not objects. */
-const mostChunks = 64
+/** Waiting chunks from which on small ones are joined: a client that dribbles single bytes costs bytes, not objects. */
+const joinFromChunks = 16
+/** Bytes of a chunk that counts as small, and bytes into which small ones are joined. */
+const smallBytes = 1024
+const joinedBytes = 4096
 const scratchBytes = 32
 
 interface Chunk {
   readonly bytes: Uint8Array
   readonly view: DataView
+  /** Where its bytes end: the length, but for a chunk of joined ones, which is still being filled. */
+  end: number
 }
 
 const viewOf = (bytes: Uint8Array): DataView => new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength)
-const nothing: Chunk = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)) }
+const nothing: Chunk = { bytes: new Uint8Array(0), view: new DataView(new ArrayBuffer(0)), end: 0 }
 
 export class ByteQueue {
   /** Bytes received and not yet taken. */
@@ -30,21 +35,21 @@ export class ByteQueue {
 
   push(bytes: Uint8Array): void {
     if (bytes.length === 0) return
-    const chunk = { bytes, view: viewOf(bytes) }
     if (this.lengthBytes === 0) {
-      this.#first = chunk
+      this.#first = { bytes, view: viewOf(bytes), end: bytes.length }
       this.#firstAt = 0
+    } else if (bytes.length < smallBytes && this.#rest.length >= joinFromChunks) {
+      this.#join(bytes)
     } else {
-      this.#rest.push(chunk)
+      this.#rest.push({ bytes, view: viewOf(bytes), end: bytes.length })
     }
     this.lengthBytes += bytes.length
-    if (this.#rest.length >= mostChunks) this.#join()
   }
 
   /** Takes `wantedBytes` (at most 32) as a header: then `view` and `at` say where it is. @returns false: not all there */
   fixed(wantedBytes: number): boolean {
     if (this.lengthBytes < wantedBytes) return false
-    if (this.#first.bytes.length - this.#firstAt >= wantedBytes) {
+    if (this.#first.end - this.#firstAt >= wantedBytes) {
       this.view = this.#first.view
       this.at = this.#firstAt
       this.#skipInFirst(wantedBytes)
@@ -99,9 +104,9 @@ export class ByteQueue {
   }
 
   #piece(mostBytes: number): Uint8Array {
-    const { bytes } = this.#first
+    const { bytes, end } = this.#first
     const from = this.#firstAt
-    const taken = Math.min(mostBytes, bytes.length - from)
+    const taken = Math.min(mostBytes, end - from)
     this.#skipInFirst(taken)
     return taken === bytes.length ? bytes : bytes.subarray(from, from + taken)
   }
@@ -109,13 +114,20 @@ export class ByteQueue {
   #skipInFirst(count: number): void {
     this.lengthBytes -= count
     this.#firstAt += count
-    if (this.#firstAt < this.#first.bytes.length) return
+    if (this.#firstAt < this.#first.end) return
     this.#first = this.#rest.shift() ?? nothing
     this.#firstAt = 0
   }
 
-  #join(): void {
-    const all = this.whole(this.lengthBytes)
-    if (all !== null) this.push(all)
+  /** Appends behind what was joined before. Bytes that were handed out are never written to again. */
+  #join(bytes: Uint8Array): void {
+    let last = this.#rest.at(-1)
+    if (last === undefined || last.end + bytes.length > last.bytes.length) {
+      const room = new Uint8Array(joinedBytes)
+      last = { bytes: room, view: viewOf(room), end: 0 }
+      this.#rest.push(last)
+    }
+    last.bytes.set(bytes, last.end)
+    last.end += bytes.length
   }
 }

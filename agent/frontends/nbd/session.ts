@@ -64,8 +64,10 @@ export class Session implements TransmissionOwner {
   #device: BlockDevice | null = null
   #client: BlockClient | null = null
   #transmission: Transmission | null = null
-  /** Input is paused because a limit is reached. */
+  /** A limit is reached: nothing received is handled until something was answered or sent. */
   #held = false
+  /** So much waits unhandled that the socket is not read either. */
+  #paused = false
   #awake = false
   /** The batch that is being written; the next one collects meanwhile, so a slow client costs two. */
   #writing: ReplyBatch | null = null
@@ -102,6 +104,7 @@ export class Session implements TransmissionOwner {
     if (!this.#listens()) return
     this.#queue.push(bytes)
     if (!this.#held) this.#run()
+    this.#throttle()
   }
 
   /** The client sends no more (FIN). After DISC that is manners; before, nobody waits for answers any more. */
@@ -168,7 +171,10 @@ export class Session implements TransmissionOwner {
   #proceed(): void {
     if (this.#state === 'closed') return
     this.#write()
-    if (this.#held && this.#listens()) this.#run()
+    if (this.#held && this.#listens()) {
+      this.#run()
+      this.#throttle()
+    }
     this.#endIfFinished()
   }
 
@@ -189,15 +195,22 @@ export class Session implements TransmissionOwner {
     while (this.#listens()) {
       const step = this.#transmission === null ? this.#haggle() : this.#serve(this.#transmission)
       if (step === 'again') continue
-      this.#hold(step === 'full')
+      this.#held = step === 'full'
       return
     }
   }
 
-  #hold(held: boolean): void {
-    if (this.#held === held) return
-    this.#held = held
-    if (held) this.#sink.pauseInput()
+  /**
+   * A connection that is held is read on for a while all the same: its end (FIN) stands behind what it sent, and as long
+   * as that is not seen, requests which its client has given up might still start (W9).
+   */
+  #throttle(): void {
+    if (this.#state === 'closed') return
+    const aheadBytes = this.#transmission === null ? 0 : limits.clientReadAheadBytes
+    const paused = this.#held && this.#listens() && this.#queue.lengthBytes > aheadBytes
+    if (this.#paused === paused) return
+    this.#paused = paused
+    if (paused) this.#sink.pauseInput()
     else this.#sink.resumeInput()
   }
 

@@ -130,7 +130,7 @@ describe('the queue of received bytes', () => {
       assert.equal(piece[0], at & 255)
       at += piece.length
     }
-    assert.ok(pieces <= 65, `${pieces} pieces`)
+    assert.ok(pieces <= 16 + 4, `${pieces} pieces`)
   })
 
   test('copies no payload: a piece is a view of what was received', () => {

@@ -213,6 +213,20 @@ describe('the NBD server', () => {
     await other.disconnect()
   })
 
+  test('a client at its limits that hangs up is noticed all the same, and nothing of it begins', async () => {
+    device.hold()
+    const client = raw()
+    client.write(entering)
+    const writes = Array.from({ length: 4 * limits.clientRequests }, () =>
+      requestBytes({ command: command.write, data: Buffer.alloc(4096, 1) }),
+    )
+    client.end(Buffer.concat(writes))
+    await until(() => device.waiting === limits.clientRequests, 'the limit is reached')
+    await until(() => device.attached.size === 0, 'the client is detached')
+    device.release()
+    assert.equal(device.bytes[0], 0)
+  })
+
   test('errors reach the request they belong to; an unknown outcome ends that connection only', async () => {
     const client = await connectNbd(uri)
     const other = await connectNbd(uri)
