@@ -43,7 +43,10 @@ export interface MemberHost {
   /** Milliseconds since the oldest write or flush still owed by that member was sent to it; 0 when none (E8). */
   owedByMs(member: ServerId): number
   /** A word for the activity list. */
-  tellPeople(kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm', details: Record<string, string>): void
+  tellPeople(
+    kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm',
+    details: Record<string, string>,
+  ): void
 }
 
 export interface MemberWorld {
@@ -248,7 +251,12 @@ export class Member {
     this.#take(from, fromRun, kind, parsed.data as never)
   }
 
-  #take<Kind extends MemberMessageKind>(from: ServerId, run: number, kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>) {
+  #take<Kind extends MemberMessageKind>(
+    from: ServerId,
+    run: number,
+    kind: Kind,
+    body: Omit<MemberMessage<Kind>, 'volume'>,
+  ) {
     const handlers: {
       readonly [K in MemberMessageKind]: (body: Omit<MemberMessage<K>, 'volume'>) => void
     } = {
@@ -288,7 +296,12 @@ export class Member {
     if (formed && sessionRun === run) this.#beginForming()
   }
 
-  #onBegin(from: ServerId, configurationId: string, number: number, vector: readonly { serverId: ServerId; run: number }[]) {
+  #onBegin(
+    from: ServerId,
+    configurationId: string,
+    number: number,
+    vector: readonly { serverId: ServerId; run: number }[],
+  ) {
     if (configurationId !== this.known.id || from !== leaderOf(this.known)) return
     if (this.#phase !== 'gathering' && this.#phase !== 'settling') return
     const runs = new Map(vector.map(({ serverId, run }) => [serverId, run]))
@@ -391,7 +404,10 @@ export class Member {
     if (gone.length === 0 || !this.proposer.reachable() || this.#host.anyLossy()) return
     const staying = this.known.inSync.filter((server) => !gone.includes(server))
     this.#removal.leaveOut(gone)
-    this.world.log.warn({ volume: this.world.volumeId, gone, why: this.#removal.reasons() }, 'asking the arbiter to leave out')
+    this.world.log.warn(
+      { volume: this.world.volumeId, gone, why: this.#removal.reasons() },
+      'asking the arbiter to leave out',
+    )
     this.proposer.propose(this.known, this.#successor(staying), (decision) => this.#decided(decision))
   }
 
@@ -419,7 +435,9 @@ export class Member {
   }
 
   #mayBegin(): boolean {
-    return this.#phase === 'gathering' && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
+    return (
+      this.#phase === 'gathering' && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
+    )
   }
 
   #successor(inSync: readonly ServerId[]): Configuration {
@@ -435,7 +453,8 @@ export class Member {
   #tellChanges(before: Configuration, after: Configuration): void {
     for (const server of before.inSync) {
       if (after.inSync.includes(server)) continue
-      const reason = server === this.world.self && this.#leaveReason !== '' ? this.#leaveReason : this.#removal.reasonOf(server)
+      const reason =
+        server === this.world.self && this.#leaveReason !== '' ? this.#leaveReason : this.#removal.reasonOf(server)
       this.#host.tellPeople('left', { server, reason })
     }
     for (const server of after.inSync) if (!before.inSync.includes(server)) this.#host.tellPeople('joined', { server })
@@ -473,7 +492,11 @@ export class Member {
     this.#sendOrTake(to, 'member.leave', { configurationId: this.known.id, reason: this.#leaveReason })
   }
 
-  #sendOrTake<Kind extends MemberMessageKind>(to: ServerId, kind: Kind, body: Omit<MemberMessage<Kind>, 'volume'>): void {
+  #sendOrTake<Kind extends MemberMessageKind>(
+    to: ServerId,
+    kind: Kind,
+    body: Omit<MemberMessage<Kind>, 'volume'>,
+  ): void {
     if (to === this.world.self) this.#take(to, this.world.selfRun, kind, body)
     else this.world.links.send(to, { type: 'control', kind, body: { ...body, volume: this.world.volumeId } })
   }

@@ -53,7 +53,15 @@ export class Copier {
         this.#sendDiffering(piece, data, answer.blocks, done)
       })
       const digest = this.#world.digest(data)
-      this.#world.send(piece.target, 'copy.compare', { session, attempt, request, offsetBytes, lengthBytes, digest, stamp })
+      this.#world.send(piece.target, 'copy.compare', {
+        session,
+        attempt,
+        request,
+        offsetBytes,
+        lengthBytes,
+        digest,
+        stamp,
+      })
     })
   }
 

@@ -40,7 +40,8 @@ export class CopyTarget {
     if (!this.#accepts(session, attempt)) return
     const answer = (blocks: string[] | null, failed: boolean) => {
       this.#end()
-      if (this.#accepts(session, attempt)) this.#world.send(from, 'copy.compared', { session, attempt, request, blocks, failed })
+      if (this.#accepts(session, attempt))
+        this.#world.send(from, 'copy.compared', { session, attempt, request, blocks, failed })
     }
     if (!this.#fits(offsetBytes, lengthBytes)) {
       this.#world.send(from, 'copy.compared', { session, attempt, request, blocks: null, failed: true })

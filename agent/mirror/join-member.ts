@@ -3,8 +3,8 @@
  * durably, that all of them are applied there; and it keeps the word until the arbiter's decision is known.
  */
 import type { ServerId } from '../kit/ids.ts'
-import type { MirrorBody, MirrorSend } from './messages.ts'
 import type { Flusher } from './flusher.ts'
+import type { MirrorBody, MirrorSend } from './messages.ts'
 import type { Outgoing } from './outgoing.ts'
 
 export interface JoinMemberWorld {
@@ -18,7 +18,12 @@ export interface JoinMemberWorld {
 /** `none`; `mirroring`: the joiner gets every write; `worded`: acknowledgements wait for it too. */
 type JoinState =
   | { readonly step: 'none' }
-  | { readonly step: 'mirroring' | 'worded'; readonly joiner: ServerId; readonly session: number; readonly attempt: number }
+  | {
+      readonly step: 'mirroring' | 'worded'
+      readonly joiner: ServerId
+      readonly session: number
+      readonly attempt: number
+    }
 
 export class JoinMember {
   readonly #world: JoinMemberWorld
@@ -60,7 +65,8 @@ export class JoinMember {
     this.#world.outgoing.whenEnded(() => {
       if (!this.#is('worded', session, attempt)) return
       this.#world.saveWord(joiner, (saved) => {
-        if (this.#is('worded', session, attempt)) this.#world.send(leader, 'join.worded', { session, attempt, given: saved })
+        if (this.#is('worded', session, attempt))
+          this.#world.send(leader, 'join.worded', { session, attempt, given: saved })
       })
     })
   }

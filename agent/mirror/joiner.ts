@@ -12,7 +12,12 @@ import type { MirrorBody, MirrorSend } from './messages.ts'
 type JoinerState =
   | { readonly step: 'no' }
   | { readonly step: 'asking' }
-  | { readonly step: 'draining' | 'joining'; readonly leader: ServerId; readonly session: number; readonly attempt: number }
+  | {
+      readonly step: 'draining' | 'joining'
+      readonly leader: ServerId
+      readonly session: number
+      readonly attempt: number
+    }
 
 export interface JoinerWorld {
   readonly clock: Clock
@@ -74,7 +79,8 @@ export class Joiner {
 
   /** The leader or its run is gone: whatever it had begun is void (C4). */
   leaderLost(server: ServerId): void {
-    if ((this.#state.step === 'joining' || this.#state.step === 'draining') && this.#state.leader === server) this.#giveUp()
+    if ((this.#state.step === 'joining' || this.#state.step === 'draining') && this.#state.leader === server)
+      this.#giveUp()
   }
 
   onRefused(why: string): void {

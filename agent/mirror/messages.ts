@@ -16,7 +16,12 @@ export const mirrorMessages = {
   /** "Do you hold the same there?" The receiver raises its stamp for the region to `stamp` (C3). */
   'copy.compare': z.object({ ...scope, ...range, request: count, digest, stamp: count }),
   /** Null: the same. Else the receiver's own digest of every block of the piece. */
-  'copy.compared': z.object({ ...scope, request: count, blocks: z.array(digest).max(4096).nullable(), failed: z.boolean() }),
+  'copy.compared': z.object({
+    ...scope,
+    request: count,
+    blocks: z.array(digest).max(4096).nullable(),
+    failed: z.boolean(),
+  }),
   /** Answers a `copy` message: its blocks are applied. */
   'copy.applied': z.object({ ...scope, request: count, failed: z.boolean() }),
   /** The leader's order to a member (E9): give these bytes to the targets. */

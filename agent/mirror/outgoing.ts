@@ -93,6 +93,11 @@ export class Outgoing {
     return this.#inFlight
   }
 
+  /** C7: those of this server's unconfirmed writes that its own replica has applied. */
+  *appliedHere(): IterableIterator<ClientWrite> {
+    for (const write of this.#inFlight.values()) if ((write.missing & ownBit) === 0) yield write
+  }
+
   startSession(session: number, others: readonly ServerId[]): void {
     this.#session = session
     this.#targets = others.map((server, index) => ({ server, attempt: 0, optional: false, bit: ownBit << (index + 1) }))

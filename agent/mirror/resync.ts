@@ -5,8 +5,9 @@
  *   syncing --durable there, arbiter answers--> words --all given--> sealing --durable again--> proposing --> idle
  *   any but proposing --joiner silent, disk error, session over--> idle (void)
  */
-import type { ServerId } from '../kit/ids.ts'
+
 import { never } from '../kit/failure.ts'
+import type { ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { ReplicaStore } from '../store/replica.ts'
@@ -38,7 +39,11 @@ export interface ResyncWorld extends PieceWalkWorld {
   arbiterAnswers(done: (answers: boolean) => void): void
   /** Proposes the joiner's membership; false: not possible now. */
   propose(joiner: ServerId, decided: (joined: boolean) => void): boolean
-  tellPeople(kind: 'started' | 'voided' | 'paused' | 'continued', joiner: ServerId, details: Record<string, string | number>): void
+  tellPeople(
+    kind: 'started' | 'voided' | 'paused' | 'continued',
+    joiner: ServerId,
+    details: Record<string, string | number>,
+  ): void
 }
 
 export interface ResyncProgress {

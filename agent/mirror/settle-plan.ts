@@ -118,11 +118,7 @@ function latestFirst(tells: ReadonlyMap<ServerId, Told>): { name: ToldName; appl
   }
   // C7: the greatest (time, server id) wins.
   return [...all.values()].sort((one, other) =>
-    one.name.time !== other.name.time
-      ? other.name.time - one.name.time
-      : one.name.origin < other.name.origin
-        ? 1
-        : -1,
+    one.name.time !== other.name.time ? other.name.time - one.name.time : one.name.origin < other.name.origin ? 1 : -1,
   )
 }
 

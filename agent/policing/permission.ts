@@ -45,6 +45,8 @@ export class Permission {
   #activeExclusive = 0
   /** Uses that wait, oldest first. Bounded by the volume's and the clients' limits. */
   #queue: Use[] = []
+  /** Which of this server's sessions it is; what was granted in an older one is void (P3). */
+  #generation = 0
   asksSent = 0
   grantsSent = 0
 
@@ -55,6 +57,7 @@ export class Permission {
   /** P3: nobody holds anything. Peers' asks are answered from now on; own uses wait for `openSession`. */
   startSession(others: readonly ServerId[]): void {
     this.#peers = others.map((id) => ({ id, hold: 'none', asked: false, deferred: null }))
+    this.#generation += 1
     this.#open = false
     this.#activeShared = 0
     this.#activeExclusive = 0
@@ -85,8 +88,10 @@ export class Permission {
     else if (this.#open) this.#askForQueue()
   }
 
-  /** The use has ended: its write is confirmed, its read is answered. */
+  /** The use has ended: its write is confirmed, its read is answered. Nothing is owed to an ended session. */
   release(use: Use): void {
+    if (use.grantedIn !== this.#generation) return
+    use.grantedIn = 0
     if (use.mode === 'exclusive') this.#activeExclusive -= 1
     else this.#activeShared -= 1
     invariant(this.#activeExclusive >= 0 && this.#activeShared >= 0, 'P1d', 'a use is released once')
@@ -120,6 +125,7 @@ export class Permission {
       if (!this.#mayBegin(head)) break
       this.#queue.shift()
       head.phase = 'active'
+      head.grantedIn = this.#generation
       if (head.mode === 'exclusive') this.#activeExclusive += 1
       else this.#activeShared += 1
       head.begin()

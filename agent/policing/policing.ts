@@ -12,7 +12,6 @@ import type { Use } from './use.ts'
 export class Policing {
   readonly #ranges: Ranges
   readonly #permission: Permission
-  #generation = 0
 
   constructor(world: PermissionWorld) {
     this.#permission = new Permission(world)
@@ -26,23 +25,17 @@ export class Policing {
 
   /** The use has ended (W3: its write is confirmed or settled; R4: its read is answered). */
   release(use: Use): void {
-    if (use.grantedIn === this.#generation) this.#permission.release(use)
+    this.#permission.release(use)
     this.#ranges.leave(use)
   }
 
   /** A read whose session ended before it was answered asks again; it keeps its place among its own server's uses. */
   again(use: Use): void {
-    if (use.grantedIn === this.#generation) this.#permission.release(use)
+    this.#permission.release(use)
     this.#permission.use(use)
   }
 
-  /** Called by a use when it begins. */
-  begun(use: Use): void {
-    use.grantedIn = this.#generation
-  }
-
   startSession(others: readonly ServerId[]): void {
-    this.#generation += 1
     this.#permission.startSession(others)
   }
 
@@ -51,7 +44,6 @@ export class Policing {
   }
 
   endSession(): void {
-    this.#generation += 1
     this.#permission.endSession()
   }
 

@@ -1,0 +1,58 @@
+/**
+ * Credit to execute (P7): a volume executes only so many requests and bytes at once; the others wait in the order in which
+ * they came. Who waits here holds nothing. The wait is bounded by the frontends' limits per connection.
+ */
+import { limits } from '../limits.ts'
+
+export class Admission<Request extends { readonly lengthBytes: number }> {
+  readonly #enter: (request: Request) => void
+  #requests = 0
+  #bytes = 0
+  #queue: Request[] = []
+  #held = false
+
+  constructor(enter: (request: Request) => void) {
+    this.#enter = enter
+  }
+
+  get admitted(): number {
+    return this.#requests
+  }
+
+  admit(request: Request): void {
+    if (this.#queue.length === 0 && !this.#held && this.#fits(request)) this.#take(request)
+    else this.#queue.push(request)
+  }
+
+  leave(request: Request): void {
+    this.#requests -= 1
+    this.#bytes -= request.lengthBytes
+    this.#pump()
+  }
+
+  /** While held nothing new is admitted. */
+  hold(held: boolean): void {
+    this.#held = held
+    this.#pump()
+  }
+
+  #pump(): void {
+    while (!this.#held) {
+      const head = this.#queue[0]
+      if (head === undefined || !this.#fits(head)) return
+      this.#queue.shift()
+      this.#take(head)
+    }
+  }
+
+  #fits(request: Request): boolean {
+    if (this.#requests === 0) return true
+    return this.#requests < limits.volumeRequests && this.#bytes + request.lengthBytes <= limits.volumeBytes
+  }
+
+  #take(request: Request): void {
+    this.#requests += 1
+    this.#bytes += request.lengthBytes
+    this.#enter(request)
+  }
+}

@@ -1,0 +1,89 @@
+/** One client connection's view of a volume: checks, splits what is large, hands on. */
+import { invariant } from '../kit/failure.ts'
+import { limits } from '../limits.ts'
+import type { WriteKind } from '../link/messages.ts'
+import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
+import type { Connection } from './requests.ts'
+
+export interface ClientHost {
+  readonly sizeBytes: number
+  submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
+  submitWrite(
+    connection: Connection,
+    write: {
+      readonly kind: WriteKind
+      readonly offsetBytes: number
+      readonly lengthBytes: number
+      readonly chunks: readonly Uint8Array[]
+      readonly fua: boolean
+    },
+    done: Done,
+  ): void
+  submitFlush(connection: Connection, done: Done): void
+  detached(client: VolumeClient): void
+}
+
+/** Zeroing and discarding ask for any length; they are executed in parts, each one write of its own. Whole extents. */
+const partBytes = limits.requestBytes
+
+export class VolumeClient implements BlockClient {
+  readonly description: ClientDescription
+  readonly #host: ClientHost
+  readonly #connection: Connection = { closed: false }
+
+  constructor(host: ClientHost, description: ClientDescription) {
+    this.#host = host
+    this.description = description
+  }
+
+  read(offsetBytes: number, lengthBytes: number, done: ReadDone): void {
+    this.#check(offsetBytes, lengthBytes, limits.requestBytes)
+    this.#host.submitRead(this.#connection, offsetBytes, lengthBytes, done)
+  }
+
+  write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void {
+    this.#check(offsetBytes, lengthBytes, limits.requestBytes)
+    this.#host.submitWrite(this.#connection, { kind: 'data', offsetBytes, lengthBytes, chunks, fua }, done)
+  }
+
+  writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, fua: boolean, done: Done): void {
+    this.#inParts(mayUnmap ? 'zero' : 'zero-keep', offsetBytes, lengthBytes, fua, done)
+  }
+
+  trim(offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void {
+    this.#inParts('discard', offsetBytes, lengthBytes, fua, done)
+  }
+
+  flush(done: Done): void {
+    this.#host.submitFlush(this.#connection, done)
+  }
+
+  detach(): void {
+    if (this.#connection.closed) return
+    this.#connection.closed = true
+    this.#host.detached(this)
+  }
+
+  /** One part after the other, so that a large request holds no more than a part's range and credit at a time. */
+  #inParts(kind: WriteKind, offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void {
+    this.#check(offsetBytes, lengthBytes, this.#host.sizeBytes)
+    const endBytes = offsetBytes + lengthBytes
+    const step = (fromBytes: number, failure: BlockFailure | null): void => {
+      if (failure !== null || fromBytes >= endBytes) return done(failure)
+      const untilBytes = Math.min(endBytes, (Math.floor(fromBytes / partBytes) + 1) * partBytes)
+      const part = { kind, offsetBytes: fromBytes, lengthBytes: untilBytes - fromBytes, chunks: [], fua }
+      this.#host.submitWrite(this.#connection, part, (result) => step(untilBytes, result))
+    }
+    step(offsetBytes, null)
+  }
+
+  #check(offsetBytes: number, lengthBytes: number, mostBytes: number): void {
+    const inside = offsetBytes >= 0 && lengthBytes >= 1 && offsetBytes + lengthBytes <= this.#host.sizeBytes
+    const whole = Number.isSafeInteger(offsetBytes) && Number.isSafeInteger(lengthBytes)
+    invariant(
+      whole && inside && lengthBytes <= mostBytes,
+      'V1',
+      `a request inside the volume: ${offsetBytes}+${lengthBytes}`,
+    )
+  }
+}

@@ -1,0 +1,363 @@
+/**
+ * One volume at one server: joins policing, mirror, membership and this server's replica into the virtual shared disk
+ * that its clients see. A write's way: submitWrite -> admission -> policing -> startWrite -> Outgoing -> acknowledged.
+ */
+import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import { volumeKeyOf } from '../link/messages.ts'
+import { Member, type MemberHost } from '../membership/member.ts'
+import type { Tell } from '../membership/messages.ts'
+import type { Session } from '../membership/session.ts'
+import { Copier } from '../mirror/copier.ts'
+import { CopyTarget } from '../mirror/copy-target.ts'
+import { Flusher } from '../mirror/flusher.ts'
+import { Incoming } from '../mirror/incoming.ts'
+import { JoinMember } from '../mirror/join-member.ts'
+import { Joiner } from '../mirror/joiner.ts'
+import { MarkKeeper } from '../mirror/marks.ts'
+import type { MirrorSend } from '../mirror/messages.ts'
+import { Outgoing } from '../mirror/outgoing.ts'
+import { Resync } from '../mirror/resync.ts'
+import { Settler } from '../mirror/settler.ts'
+import { Policing } from '../policing/policing.ts'
+import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
+import { Admission } from './admission.ts'
+import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
+import { type ClientHost, VolumeClient } from './client.ts'
+import { Lamport } from './lamport.ts'
+import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
+import { joinerWorld, resyncWorld } from './resync-worlds.ts'
+import { tellOf } from './tell.ts'
+import type { VolumeEvent, VolumeWorld } from './world.ts'
+
+export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice {
+  readonly world: VolumeWorld
+  readonly store: ReplicaStore
+  readonly key: number
+  readonly lamport = new Lamport()
+  readonly member: Member
+  readonly policing: Policing
+  readonly outgoing: Outgoing
+  readonly incoming: Incoming
+  readonly flusher: Flusher
+  readonly copier: Copier
+  readonly copyTarget: CopyTarget
+  readonly settler: Settler
+  readonly marks: MarkKeeper
+  readonly resync: Resync
+  readonly joinMember: JoinMember
+  readonly joiner: Joiner
+  readonly clients = new Set<VolumeClient>()
+  readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
+  readonly #reads: Admission<ReadRequest>
+  readonly #writes: Admission<WriteRequest>
+  /** The session whose requests this server serves; null while it serves none. */
+  #serving: Session | null = null
+  /** Reads that the disk has not answered, oldest first (E8). */
+  readonly #reading = new Map<ReadRequest, number>()
+  /** Reads whose data is there while the lease is not (R2). */
+  #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
+  #whenQuiet: (() => void) | null = null
+
+  constructor(world: VolumeWorld) {
+    this.world = world
+    this.store = world.store
+    this.key = volumeKeyOf(world.volumeId)
+    const { links, clock, store, self, digest } = world
+    const send: MirrorSend = (to, kind, body) => world.send(to, kind, { ...body, volume: world.volumeId })
+    const volumeKey = this.key
+    const ownReplicaFailed = (failure: StoreFailure) => this.#ownReplicaFailed(failure)
+    this.policing = new Policing({
+      self,
+      sendAsk: (peer, ask) => this.#sendPolice(peer, 'police.ask', ask),
+      sendGrant: (peer, grant) => this.#sendPolice(peer, 'police.grant', grant),
+      tick: () => this.lamport.tick(),
+      observe: (time) => this.lamport.observe(time),
+    })
+    this.marks = new MarkKeeper({ clock, store, lowWaterOf: (origin) => this.#lowWaterOf(origin) })
+    this.outgoing = new Outgoing({
+      volumeKey,
+      links,
+      clock,
+      store,
+      tick: () => this.lamport.tick(),
+      touched: (offsetBytes, lengthBytes, number) => this.marks.touched(self, offsetBytes, lengthBytes, number),
+      ownReplicaFailed,
+    })
+    this.incoming = new Incoming({
+      volumeKey,
+      links,
+      clock,
+      store,
+      send,
+      observe: (time) => this.lamport.observe(time),
+      touched: (origin, offsetBytes, lengthBytes, number) =>
+        this.marks.touched(origin, offsetBytes, lengthBytes, number),
+      ownReplicaFailed,
+    })
+    this.flusher = new Flusher({ clock, store, send, ownReplicaFailed })
+    this.copier = new Copier({ volumeKey, links, store, digest, send })
+    this.copyTarget = new CopyTarget({ store, digest, send })
+    this.settler = new Settler({ self, store, copier: this.copier, send })
+    this.member = new Member(world, this)
+    this.joinMember = new JoinMember({
+      outgoing: this.outgoing,
+      flusher: this.flusher,
+      send,
+      saveWord: (joiner, done) =>
+        world.record.save({ word: joiner === null ? null : { joiner } }, (failure) => done(failure === null)),
+    })
+    this.resync = new Resync(resyncWorld(this, send))
+    this.joiner = new Joiner(joinerWorld(this, send))
+    this.#reads = new Admission((request) => this.policing.acquire(request))
+    this.#writes = new Admission((request) => this.policing.acquire(request))
+  }
+
+  get name(): string {
+    return this.member.known.volumeName
+  }
+  get sizeBytes(): number {
+    return this.store.sizeBytes
+  }
+  get serving(): Session | null {
+    return this.#serving
+  }
+
+  // --- what clients ask -------------------------------------------------------------------------------------------
+
+  attach(description: ClientDescription): VolumeClient {
+    const client = new VolumeClient(this, description)
+    this.clients.add(client)
+    this.world.changed()
+    return client
+  }
+
+  detached(client: VolumeClient): void {
+    this.clients.delete(client)
+    this.world.changed()
+  }
+
+  submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void {
+    const arrivedMs = this.world.clock.monotonicMs()
+    this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, arrivedMs, done))
+  }
+
+  submitWrite(connection: Connection, write: Parameters<ClientHost['submitWrite']>[1], done: Done): void {
+    this.#writes.admit(new WriteRequest(this, connection, write, this.world.clock.monotonicMs(), done))
+  }
+
+  submitFlush(connection: Connection, done: Done): void {
+    this.flusher.flush((failure) => {
+      this.counters.flushes += 1
+      if (!connection.closed) done(failure)
+    })
+  }
+
+  // --- RequestHost: what policing has let begin -------------------------------------------------------------------
+
+  mayStart(request: ReadRequest | WriteRequest, start: () => void): void {
+    const { clock } = this.world
+    if (request.connection.closed) return this.ended(request)
+    if (clock.monotonicMs() - request.arrivedMs <= limits.staleRequestMs) return start()
+    // W9: after a long wait, a full turn of the event loop must still show the connection open.
+    const session = this.#serving
+    clock.nextTurn(() => {
+      if (request.connection.closed) this.ended(request)
+      else if (session !== this.#serving) this.policing.again(request)
+      else start()
+    })
+  }
+
+  startRead(request: ReadRequest): void {
+    const session = this.#serving
+    this.#reading.set(request, this.world.clock.monotonicMs())
+    this.store.read(request.offsetBytes, request.lengthBytes, (failure, data) => {
+      this.#reading.delete(request)
+      // R2: what was read in a session that has ended is read again in the next one.
+      if (session === null || session !== this.#serving) this.policing.again(request)
+      else if (failure !== null) request.answer('io', [])
+      else if (this.member.mayAnswerRead()) request.answer(null, [data])
+      else this.#awaitingLease.push({ request, data })
+    })
+  }
+
+  startWrite(request: WriteRequest): void {
+    this.outgoing.execute(request)
+  }
+
+  answered(request: ReadRequest | WriteRequest, failure: BlockFailure | null): void {
+    if (failure !== null) return
+    if (request instanceof ReadRequest) {
+      this.counters.reads += 1
+      this.counters.readBytes += request.lengthBytes
+    } else {
+      this.counters.writes += 1
+      this.counters.writtenBytes += request.lengthBytes
+    }
+  }
+
+  ended(request: ReadRequest | WriteRequest): void {
+    this.policing.release(request)
+    if (request instanceof ReadRequest) this.#reads.leave(request)
+    else {
+      this.#writes.leave(request)
+      if (this.#writes.admitted === 0) this.#tellQuiet()
+    }
+  }
+
+  // --- MemberHost: from one session to the next -------------------------------------------------------------------
+
+  stopServing(drained: () => void): void {
+    this.#serving = null
+    this.policing.endSession()
+    this.flusher.endSession()
+    this.marks.endSession()
+    this.resync.endSession()
+    this.joinMember.endSession()
+    this.joiner.stop()
+    this.settler.end()
+    this.copier.end(null)
+    const waiting = this.#awaitingLease
+    this.#awaitingLease = []
+    for (const { request } of waiting) this.policing.again(request)
+    let open = 3
+    const one = () => {
+      open -= 1
+      if (open === 0) drained()
+    }
+    this.outgoing.endSession(one)
+    this.incoming.refuse(one)
+    this.copyTarget.refuse(one)
+    this.world.changed()
+  }
+
+  tell(): Tell {
+    return tellOf(this)
+  }
+
+  beginSettling(session: Session): void {
+    this.copyTarget.accept(session.number, 0)
+  }
+
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void {
+    this.settler.settle(session.number, session.configuration.epoch, tells, done)
+  }
+
+  makeSettledDurable(done: (failed: boolean) => void): void {
+    const doubtful = [...this.store.regions()].filter(([, facts]) => facts.grade !== 'sound').map(([region]) => region)
+    this.store.sync((failure) => {
+      if (failure !== null || doubtful.length === 0) done(failure !== null)
+      else this.store.settled(doubtful, (second) => done(second !== null))
+    })
+  }
+
+  sessionRecorded(session: Session, time: number): void {
+    this.lamport.observe(time)
+    this.copyTarget.refuse(() => undefined)
+    this.incoming.forgetNames()
+    this.incoming.accept(session.number, 0)
+    this.policing.startSession(session.others)
+    this.outgoing.startSession(session.number, session.others)
+  }
+
+  sessionOpened(session: Session): void {
+    this.#serving = session
+    this.outgoing.settled()
+    this.marks.startSession(session.configuration.epoch)
+    this.flusher.startSession(session.number, session.others)
+    const members = session.configuration.inSync
+    const { number, configuration } = session
+    this.resync.startSession(this.member.leads ? { number, epoch: configuration.epoch, members } : null)
+    this.policing.openSession()
+    this.world.changed()
+  }
+
+  outside(): void {
+    // W8: whether the others applied them is decided without this server; its clients' connections are closed.
+    this.outgoing.abandon((write) => {
+      if (write instanceof WriteRequest) write.answer('unknown-outcome')
+    })
+    this.incoming.forgetNames()
+    const slow = this.member.leaveReason.startsWith('disk')
+    this.joiner.start(slow ? limits.returnBackoffMs * 2 : 0)
+    this.world.changed()
+  }
+
+  anyLossy(): boolean {
+    for (const [, facts] of this.store.regions()) if (facts.grade === 'lossy') return true
+    return false
+  }
+
+  owedByMs(member: ServerId): number {
+    return Math.max(this.outgoing.owedByMs(member), this.flusher.owedByMs(member))
+  }
+
+  tellPeople(kind: VolumeEvent, details: Record<string, string | number>): void {
+    this.world.event(kind, details)
+    this.world.changed()
+  }
+
+  // --- now and then -----------------------------------------------------------------------------------------------
+
+  heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
+    this.member.heartbeatAnswered(by, session, sentAtMs)
+    if (this.#awaitingLease.length === 0 || !this.member.mayAnswerRead()) return
+    const waiting = this.#awaitingLease
+    this.#awaitingLease = []
+    for (const { request, data } of waiting) request.answer(null, [data])
+  }
+
+  /** About eight times a second. */
+  tick(): void {
+    if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
+    this.member.tick()
+    this.resync.tick()
+    this.joiner.tick()
+    this.marks.tick()
+  }
+
+  /** E8: only what clients wait for counts: their reads, writes and flushes, here or mirrored. */
+  #ownOverdueMs(): number {
+    let oldestReadMs = 0
+    for (const startedMs of this.#reading.values()) {
+      oldestReadMs = this.world.clock.monotonicMs() - startedMs
+      break
+    }
+    return Math.max(oldestReadMs, this.outgoing.ownOverdueMs(), this.incoming.overdueMs(), this.flusher.owedByMs(null))
+  }
+
+  #ownReplicaFailed(failure: StoreFailure): void {
+    this.member.leave(failure === 'no-space' ? 'disk-full' : 'disk-failed')
+  }
+
+  /** Starts no new write; calls back once none is under way. */
+  hold(quiet: () => void): void {
+    this.#writes.hold(true)
+    this.#whenQuiet = quiet
+    if (this.#writes.admitted === 0) this.#tellQuiet()
+  }
+
+  release(): void {
+    this.#whenQuiet = null
+    this.#writes.hold(false)
+  }
+
+  #tellQuiet(): void {
+    const quiet = this.#whenQuiet
+    this.#whenQuiet = null
+    quiet?.()
+  }
+
+  #lowWaterOf(origin: ServerId): number {
+    return origin === this.world.self ? this.outgoing.lowWater : this.incoming.lowWaterOf(origin)
+  }
+
+  #sendPolice(
+    peer: ServerId,
+    kind: 'police.ask' | 'police.grant',
+    body: { mode: 'shared' | 'exclusive'; time: number },
+  ): void {
+    const session = this.member.session?.number ?? 0
+    this.world.links.send(peer, { type: 'control', kind, body: { ...body, volume: this.world.volumeId, session } })
+  }
+}

@@ -1,0 +1,27 @@
+import type { ServerId } from '../kit/ids.ts'
+import type { MemberWorld } from '../membership/member.ts'
+import type { Digest } from '../mirror/copier.ts'
+import type { ReplicaStore } from '../store/replica.ts'
+
+/** What people are told about a volume; the engine turns it into the activity list. */
+export type VolumeEvent =
+  | 'left'
+  | 'joined'
+  | 'serving'
+  | 'split-brain'
+  | 'register-alarm'
+  | 'resync-started'
+  | 'resync-voided'
+  | 'resync-paused'
+  | 'resync-continued'
+
+/** What a volume needs of the agent around it. */
+export interface VolumeWorld extends MemberWorld {
+  readonly store: ReplicaStore
+  readonly digest: Digest
+  /** A mirror message to a server, this one included (then at the next turn). */
+  send(to: ServerId, kind: string, body: Record<string, unknown>): void
+  event(kind: VolumeEvent, details: Record<string, string | number>): void
+  /** Something in the status changed. */
+  changed(): void
+}
