@@ -182,5 +182,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.linkWindowBytes < of.linkBacklogBytes, 'a link socket holds less than the stream behind it')
   check(of.linkUrgentBytes > of.linkWindowBytes + of.controlBytes, 'a full window still lets a message overtake it')
   check(of.linkAcknowledgeBytes < of.linkBacklogBytes, 'a peer acknowledges before its sender runs out of credit')
+  check(of.apiStreamBeatMs < of.apiStreamStalledMs, 'a stalled stream is looked at before it is dropped')
+  check(of.holdSeconds * 1000 < of.apiLongCallMs, 'who asks for a hold waits longer than it lasts')
   check(of.linkBacklogBytes > of.volumeBytes, 'the link holds all that a volume executes at once')
 }

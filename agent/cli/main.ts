@@ -3,11 +3,15 @@ import { homedir } from 'node:os'
 import { runCli } from './program.ts'
 import type { Terminal } from './terminal.ts'
 
-const interruption = new AbortController()
 const words = process.argv.slice(2)
+const interruption = new AbortController()
 
-// `mirrorbay agent` has its own handling of signals (agent/main.ts); the others just end their waiting.
-if (!words.includes('agent')) process.once('SIGINT', () => interruption.abort())
+/** Ctrl-C ends a command's waiting; asked for by commands that wait, so that the agent's own handling is not touched. */
+function interrupted(): AbortSignal {
+  if (process.listenerCount('SIGINT') === 0) process.once('SIGINT', () => interruption.abort())
+  return interruption.signal
+}
+
 // A reader like `head` that has seen enough is no failure.
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   if (error.code !== 'EPIPE') throw error
@@ -22,7 +26,9 @@ const terminal: Terminal = {
   platform: process.platform,
   homeDir: homedir(),
   wallMs: () => Date.now(),
-  interrupted: interruption.signal,
+  get interrupted() {
+    return interrupted()
+  },
 }
 
 // exitCode, not exit(): what was written to a pipe still has to leave.

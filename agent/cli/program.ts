@@ -193,7 +193,7 @@ function addAgent(program: Command, terminal: Terminal, finished: (code: ExitCod
           'Set control.socket there, or leave out --socket.',
         )
       }
-      finished(await runAgentHere(storageFolder(options, terminal)))
+      finished(await runAgentHere(storageFolder(options, terminal), terminal, options.json === true))
     })
 }
 

@@ -80,6 +80,8 @@ function makeServer(fetch: (request: Request) => Response | Promise<Response>, l
     },
   )
   server.maxConnections = limits.apiConnections
+  // For example no file descriptor left for one more connection: the caller sees it fail, the others go on.
+  server.on('error', (error) => log.warn({ error: String(error) }, 'the control API could not take a connection'))
   return server
 }
 
