@@ -13,6 +13,7 @@ import { init } from '../agent/cli/init.ts'
 import { badUsage, exitCode, printError, type Terminal } from '../agent/cli/terminal.ts'
 import { nameText } from '../agent/contract/config.ts'
 import { statusWords } from '../agent/contract/words.ts'
+import { UserError } from '../agent/kit/failure.ts'
 import { agentPlace, findOrStart } from '../electron/agent-process.ts'
 import { freePort } from './free-port.ts'
 import { electronBinary, hasDisplay, openBrowser, openElectron } from './open-window.ts'
@@ -126,12 +127,10 @@ async function main(): Promise<number> {
     else await start(wish)
     return exitCode.yes
   } catch (error) {
-    if (!(error instanceof Error) || !('code' in error)) {
-      // What the builder or a failing agent said is already in people's words; a stack would only hide it.
-      terminal.err(`${error instanceof Error ? error.message : String(error)}\n`)
-      return exitCode.couldNot
-    }
-    return printError(error, terminal, false)
+    if (error instanceof UserError) return printError(error, terminal, false)
+    // What the builder or a failing agent said is in words already; a stack would only hide it.
+    terminal.err(`${error instanceof Error ? error.message : String(error)}\n`)
+    return exitCode.couldNot
   }
 }
 

@@ -20,8 +20,25 @@ export interface AgentPlace {
 
 /** @param dir a storage folder with its config.json @throws Error where that file is missing or wrong */
 export async function agentPlace(dir: string): Promise<AgentPlace> {
-  const config = agentConfig.parse(JSON.parse(await readFile(join(dir, 'config.json'), 'utf8')))
-  return { dir, socketPath: config.control.socket ?? join(dir, 'api.sock'), logPath: join(dir, 'agent.log') }
+  const path = join(dir, 'config.json')
+  const config = agentConfig.safeParse(parseJson(await readFile(path, 'utf8'), path))
+  if (!config.success) {
+    const issue = config.error.issues[0]
+    throw new Error(`The configuration ${path} is wrong: ${issue?.path.join('.')}: ${issue?.message}`)
+  }
+  return placeOf(dir, config.data.control.socket)
+}
+
+function parseJson(text: string, path: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch (error) {
+    throw new Error(`The configuration ${path} is not JSON: ${error instanceof Error ? error.message : String(error)}`)
+  }
+}
+
+function placeOf(dir: string, socket: string | null): AgentPlace {
+  return { dir, socketPath: socket ?? join(dir, 'api.sock'), logPath: join(dir, 'agent.log') }
 }
 
 /** @returns whether somebody accepts connections there now */

@@ -66,7 +66,8 @@ async function run(): Promise<void> {
   app.on('activate', show)
   // The tray stays, and with it the shell; "Close window and tray" there ends it.
   app.on('window-all-closed', () => undefined)
-  startTray({ bridge, onOpen: show, onQuit: () => app.quit() })
+  const stopTray = startTray({ bridge, onOpen: show, onQuit: () => app.quit() })
+  app.on('will-quit', stopTray)
   show()
 }
 

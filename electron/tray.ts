@@ -14,7 +14,8 @@ export interface TrayOptions {
   readonly onQuit: () => void
 }
 
-export function startTray(options: TrayOptions): void {
+/** @returns ends its talking to the agent; the sign goes with the process */
+export function startTray(options: TrayOptions): () => void {
   const tray = new Tray(imageOf('lost'))
   const show = (state: TrayState, words: string) => {
     tray.setImage(imageOf(state))
@@ -31,14 +32,20 @@ export function startTray(options: TrayOptions): void {
   }
   show('lost', 'asking the agent')
   tray.on('click', options.onOpen)
+  let retry: NodeJS.Timeout | null = null
+  let stop: () => void = () => undefined
   const follow = () => {
-    options.bridge.watch((news) => {
+    stop = options.bridge.watch((news) => {
       const told = trayWords(news, Date.now())
       if (told !== null) show(told.state, told.words)
-      if (news.kind === 'end') setTimeout(follow, retryMs)
+      if (news.kind === 'end') retry = setTimeout(follow, retryMs)
     })
   }
   follow()
+  return () => {
+    stop()
+    if (retry !== null) clearTimeout(retry)
+  }
 }
 
 /** @returns null for news that change nothing here */
