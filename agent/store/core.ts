@@ -1,0 +1,415 @@
+/**
+ * A store over the two ports (files and index): opening, replicas, records, closing. The real store and the
+ * simulator's run this same code; only the ports differ.
+ */
+import { invariant, UserError } from '../kit/failure.ts'
+import type { VolumeId } from '../kit/ids.ts'
+import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import { Commits } from './commits.ts'
+import { DataFiles } from './data-files.ts'
+import { DiskQueue } from './disk-queue.ts'
+import { ExtentMap } from './extent-map.ts'
+import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
+import { encodeRecord, formatVersion, markState, marksFilePath, parseStoreFile } from './format.ts'
+import type { Index, IndexContents, IndexOpener, IndexVolume } from './index.ts'
+import { Marks } from './marks.ts'
+import { createMarksFile, openMarksFile } from './marks-file.ts'
+import { FileRecords, readRecordFile, replaceFile } from './records.ts'
+import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
+import { DiskReplica } from './replica-disk.ts'
+import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
+import { Slots } from './slots.ts'
+import { runSteps, type Steps, wait } from './steps.ts'
+import { Syncs } from './syncs.ts'
+import { damaged, inUse, notAStore, openingFailed, unknownVersion } from './trouble.ts'
+
+export interface CoreOptions {
+  readonly files: Files
+  readonly opener: IndexOpener
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+  /** Of this start of the machine; null = unknown. */
+  readonly bootId: string | null
+}
+
+export class CoreStore implements Store {
+  readonly records: Records
+  readonly run: number
+  readonly previousEnd: PreviousEnd
+  readonly #options: CoreOptions
+  readonly #records: FileRecords
+  readonly #index: Index
+  readonly #queue: DiskQueue
+  readonly #data: DataFiles
+  readonly #commits: Commits
+  readonly #syncs: Syncs
+  readonly #slots: Slots
+  readonly #replicas = new Map<VolumeId, DiskReplica>()
+  readonly #marksFiles = new Map<VolumeId, BlockFile>()
+  #lastVolume: number
+  #counter = 0
+  #failed: FileError | null = null
+  #spaceTimer: Timer | null = null
+  #closed = false
+
+  private constructor(
+    options: CoreOptions,
+    start: { index: Index; data: DataFiles; run: number; previousEnd: PreviousEnd; lastVolume: number },
+  ) {
+    this.#options = options
+    this.run = start.run
+    this.previousEnd = start.previousEnd
+    this.#index = start.index
+    this.#data = start.data
+    this.#lastVolume = start.lastVolume
+    const { clock, files, log } = options
+    const fail = (error: FileError) => this.#fail(error)
+    this.#queue = new DiskQueue(clock)
+    this.#syncs = new Syncs({ queue: this.#queue, data: start.data, index: start.index })
+    this.#commits = new Commits({
+      clock,
+      index: start.index,
+      queue: this.#queue,
+      data: start.data,
+      wrote: (file) => this.#syncs.wrote(file),
+      committed: () => this.#syncs.committed(),
+    })
+    const failed = () => this.#failed !== null
+    this.#slots = new Slots({ log, files, data: start.data, queue: this.#queue, commits: this.#commits, fail, failed })
+    this.#records = new FileRecords(files, () => clock.monotonicMs(), fail)
+    this.records = this.#records
+  }
+
+  /** Opens the folder, or makes it a store. Throws UserError (in words) or FileError; the lock is free again then. */
+  static *open(options: CoreOptions): Steps<CoreStore> {
+    const { files, opener } = options
+    let known: { storeId: string } | null
+    try {
+      known = yield* readStoreFile(files)
+      yield* wait((done) => opener.lock(done))
+    } catch (error) {
+      yield* wait((done) => opener.unlock(done))
+      if (error instanceof FileError && error.code === 'EBUSY') throw inUse()
+      throw error
+    }
+    let index: Index | null = null
+    try {
+      // Read again: only with the lock held is it sure that nobody else is making it.
+      const storeFile = known ?? (yield* readStoreFile(files))
+      const storeId = storeFile?.storeId ?? options.random.id()
+      if (storeFile === null) index = yield* makeStore(files, opener, storeId)
+      else index = yield* wait<Index>((done) => opener.open(null, done))
+      const contents = yield* wait<IndexContents>((done) => (index as Index).load(done)) // set two lines above
+      if (contents.storeId !== storeId) throw damaged('index.db', 'it belongs to another storage folder')
+      return yield* CoreStore.#start(options, index, contents)
+    } catch (error) {
+      yield* wait((done) => (index === null ? opener.unlock(done) : index.close(done)))
+      throw error
+    }
+  }
+
+  static *#start(options: CoreOptions, index: Index, contents: IndexContents): Steps<CoreStore> {
+    const { files } = options
+    const before = yield* readRun(files)
+    const previousEnd = endOf(before, options.bootId)
+    const data = new DataFiles(files, contents.storeId)
+    const names = yield* wait<string[]>((done) => files.list('data', done))
+    for (const name of names) {
+      const number = /^(\d{5,9})\.slots$/.exec(name)?.[1]
+      if (number !== undefined) yield* openOrForget(data, Number(number), contents)
+    }
+    const run = (before?.run ?? 0) + 1
+    const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume: contents.lastVolume })
+    yield* store.#records.load()
+    yield* store.#loadReplicas(contents)
+    // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
+    if (previousEnd === 'torn' || previousEnd === 'lossy') yield* store.#gradeMarks(previousEnd)
+    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false })
+    if (previousEnd !== 'clean') store.#countAllDirty()
+    yield* wait((done) => store.#slots.measureSpace(() => done(null)))
+    store.#slots.begin()
+    store.#watchSpace()
+    return store
+  }
+
+  replicas(): readonly ReplicaStore[] {
+    return [...this.#replicas.values()]
+  }
+
+  createReplica(
+    id: VolumeId,
+    sizeBytes: number,
+    done: (failure: StoreFailure | null, replica?: ReplicaStore) => void,
+  ): void {
+    const fits = sizeBytes % limits.blockBytes === 0 && sizeBytes > 0 && sizeBytes <= limits.volumeMaxBytes
+    invariant(fits, 'S4', `a replica cannot have ${sizeBytes} bytes`)
+    invariant(!this.#replicas.has(id), 'S5', `replica ${id} is there already`)
+    this.#lastVolume += 1
+    const volume = { number: this.#lastVolume, id, sizeBytes }
+    runSteps(this.#createSteps(volume), (error, replica) => {
+      if (error) done(this.#failureOf(error))
+      else done(null, replica)
+    })
+  }
+
+  deleteReplica(id: VolumeId, done: StoreDone): void {
+    const replica = this.#replicas.get(id)
+    invariant(replica !== undefined, 'S5', `there is no replica ${id}`)
+    this.#replicas.delete(id)
+    replica.retire()
+    runSteps(this.#deleteSteps(replica), (error) => done(error ? this.#failureOf(error) : null))
+  }
+
+  freeBytes(): number | null {
+    return this.#slots.freeBytes
+  }
+
+  /** Age in ms of the oldest record put that the disk has not answered. */
+  recordsPendingMs(): number {
+    return this.#records.pendingMs()
+  }
+
+  /** The agent dies: no callback comes any more. For the simulator only; a real agent just dies. */
+  abandon(): void {
+    this.#closed = true
+    this.#queue.stop()
+    this.#spaceTimer?.cancel()
+  }
+
+  close(done: StoreDone): void {
+    invariant(!this.#closed, 'S5', 'a store is closed twice')
+    this.#closed = true
+    this.#spaceTimer?.cancel()
+    let answered = false
+    const answer = (failure: StoreFailure | null) => {
+      if (answered) return
+      answered = true
+      limit.cancel()
+      done(failure)
+    }
+    // A frozen disk must not keep the agent from ending: its marks stay, the next run knows.
+    const limit = this.#options.clock.after(limits.storeCloseMs, () => {
+      this.#options.log.warn(
+        { waitedMs: limits.storeCloseMs },
+        'the disk did not answer at closing; its end counts as unclean',
+      )
+      answer('io')
+    })
+    runSteps(this.#closeSteps(), (error) =>
+      answer(error ? this.#failureOf(error) : this.#failed === null ? null : 'io'),
+    )
+  }
+
+  #failureOf(error: unknown): StoreFailure {
+    if (error instanceof FileError) return failureOf(error)
+    throw error
+  }
+
+  /** Once failed, a store takes nothing more in this run; its marked regions count as lossy (C2). */
+  #fail(error: FileError): void {
+    if (this.#failed !== null) return
+    this.#failed = error
+    this.#options.log.error({ code: error.code, error: error.message }, 'the storage folder failed')
+    const saved = (failure: FileError | null) => {
+      if (failure) this.#options.log.warn({ error: failure.message }, 'the failure could not be written to its marks')
+    }
+    for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
+    const record = { run: this.run, bootId: this.#options.bootId, end: 'running', failed: true } as const
+    runSteps(writeRun(this.#options.files, record), (failure) => saved(failure instanceof FileError ? failure : null))
+  }
+
+  #addReplica(volume: IndexVolume, file: BlockFile): DiskReplica {
+    const { clock } = this.#options
+    const regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
+    const map = new ExtentMap(Math.ceil(volume.sizeBytes / limits.extentBytes))
+    const parts = {
+      queue: this.#queue,
+      data: this.#data,
+      slots: this.#slots,
+      commits: this.#commits,
+      syncs: this.#syncs,
+    }
+    const marks = new Marks({ clock, queue: this.#queue, syncs: this.#syncs, file, volumeId: volume.id }, regionCount)
+    const replica = new DiskReplica(
+      {
+        ...parts,
+        clock,
+        marks,
+        map,
+        nextGeneration: () => {
+          this.#counter += 1
+          return { run: this.run, counter: this.#counter }
+        },
+        failed: () => this.#failed !== null,
+        fail: (error) => this.#fail(error),
+      },
+      volume,
+    )
+    this.#replicas.set(volume.id, replica)
+    this.#marksFiles.set(volume.id, file)
+    return replica
+  }
+
+  *#loadReplicas(contents: IndexContents): Steps<void> {
+    const byNumber = new Map<number, DiskReplica>()
+    for (const volume of contents.volumes) {
+      const file = yield* wait<BlockFile>((done) => this.#options.files.open(marksFilePath(volume.id), false, done))
+      const replica = this.#addReplica(volume, file)
+      yield* openMarksFile(file, volume, replica.parts.marks)
+      byNumber.set(volume.number, replica)
+    }
+    for (const row of contents.regions) {
+      const replica = byNumber.get(row.volume)
+      if (replica === undefined || row.slots === null || row.slots.length !== 256)
+        throw damaged('index.db', 'a row names no volume')
+      for (const slot of replica.parts.map.loadRow(row.region, row.slots)) {
+        if (!this.#slots.loadMapped(slot)) throw damaged('index.db', `slot ${slot} is claimed twice`)
+      }
+    }
+    for (const row of contents.groups) if (row.doubtful) this.#slots.loadDoubtful(row.group, row.doubtful)
+    yield* this.#removeStrayMarks()
+  }
+
+  /** Marks files of volumes that were half made, or deleted, when the agent died. */
+  *#removeStrayMarks(): Steps<void> {
+    const names = yield* wait<string[]>((done) => this.#options.files.list('marks', done))
+    const known = new Set([...this.#replicas.keys()].map((id) => marksFilePath(id)))
+    for (const name of names) {
+      const path = `marks/${name}`
+      if (!known.has(path)) yield* wait((done) => this.#options.files.remove(path, done))
+    }
+  }
+
+  *#gradeMarks(end: 'torn' | 'lossy'): Steps<void> {
+    const state = end === 'torn' ? markState.torn : markState.lossy
+    for (const replica of this.#replicas.values()) {
+      const { marks } = replica.parts
+      let changed = false
+      for (let region = 0; region < marks.regionCount; region++) changed = marks.worsen(region, state) || changed
+      if (changed) yield* wait((done) => marks.save(done))
+    }
+  }
+
+  /** What the run before wrote may still be in the page cache only. */
+  #countAllDirty(): void {
+    for (const number of this.#data.numbers()) this.#syncs.wrote(number)
+    for (const replica of this.#replicas.values()) this.#syncs.wroteOther(replica.parts.marks)
+    this.#syncs.committed()
+  }
+
+  #watchSpace(): void {
+    this.#spaceTimer = this.#options.clock.after(limits.freeSpaceMs, () => {
+      this.#slots.measureSpace(() => {
+        if (!this.#closed) this.#watchSpace()
+      })
+    })
+  }
+
+  *#createSteps(volume: IndexVolume): Steps<ReplicaStore> {
+    const file = yield* createMarksFile(this.#options.files, volume)
+    this.#commits.addVolume(volume)
+    yield* wait((done) => this.#commits.durable(done))
+    return this.#addReplica(volume, file)
+  }
+
+  *#deleteSteps(replica: DiskReplica): Steps<void> {
+    const { map } = replica.parts
+    const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
+    for (let extent = map.firstMapped(0, extents); extent >= 0; extent = map.firstMapped(extent + 1, extents)) {
+      this.#slots.free(map.get(extent))
+    }
+    this.#commits.removeVolume(replica.number)
+    yield* wait((done) => this.#commits.durable(done))
+    const file = this.#marksFiles.get(replica.volumeId)
+    this.#marksFiles.delete(replica.volumeId)
+    this.#syncs.forget(replica.parts.marks)
+    if (file) yield* wait((done) => file.close(done))
+    yield* wait((done) => this.#options.files.remove(marksFilePath(replica.volumeId), done))
+    yield* wait((done) => this.#options.files.syncFolder('marks', done))
+  }
+
+  *#closeSteps(): Steps<void> {
+    const { files, bootId, clock } = this.#options
+    this.#slots.giveBackPool()
+    while (!this.#slots.idle) yield* wait((done) => clock.nextTurn(() => done(null)))
+    if (this.#failed === null) {
+      yield* wait((done) => this.#commits.wait(done))
+      yield* wait((done) => this.#syncs.request(done))
+      // Marks written without waiting (stamps, marks taken off) are part of the clean end.
+      yield* wait((done) => this.#syncs.request(done))
+      yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false })
+    }
+    for (const file of this.#marksFiles.values()) yield* wait((done) => file.close(done))
+    yield* this.#data.closeAll()
+    yield* wait((done) => this.#index.close(done))
+  }
+}
+
+/** @returns null when the folder is no store yet. @throws UserError for what is not ours or not readable */
+function* readStoreFile(files: Files): Steps<{ storeId: string } | null> {
+  const names = yield* wait<string[]>((done) => files.list('', done))
+  if (!names.includes('store.json')) return null
+  let value: unknown
+  try {
+    value = yield* readRecordFile(files, 'store.json')
+  } catch (error) {
+    if (error instanceof UserError && error.code === 'store-damaged') throw notAStore('store.json')
+    throw error
+  }
+  const parsed = parseStoreFile(value)
+  if (parsed === null) throw notAStore('store.json')
+  if (parsed.version !== formatVersion) throw unknownVersion('store.json')
+  return parsed
+}
+
+/** Makes the folder a store. store.json comes last: without it the rest is a half-made store, made again. */
+function* makeStore(files: Files, opener: IndexOpener, storeId: string): Steps<Index> {
+  for (const folder of ['data', 'marks', 'meta']) yield* wait((done) => files.makeFolder(folder, done))
+  const found = yield* wait<string[]>((done) => files.list('data', done))
+  if (found.length > 0) throw damaged('store.json', 'it is missing, but there are data files')
+  const index = yield* wait<Index>((done) => opener.open(storeId, done))
+  try {
+    yield* wait((done) => index.sync(done))
+    const storeFile = { kind: 'mirrorbay-store', version: formatVersion, storeId }
+    yield* replaceFile(files, '', 'store.json', encodeRecord(storeFile))
+    return index
+  } catch (error) {
+    yield* wait((done) => index.close(done))
+    throw error
+  }
+}
+
+/** A data file made just before a crash may lack its header; nothing was handed out in it then. */
+function* openOrForget(data: DataFiles, number: number, contents: IndexContents): Steps<void> {
+  try {
+    yield* data.openExisting(number)
+  } catch (error) {
+    const used = usedFiles(contents)
+    if (!(error instanceof UserError) || used.has(number)) throw error
+  }
+}
+
+function usedFiles(contents: IndexContents): Set<number> {
+  const used = new Set<number>()
+  for (const row of contents.groups) if (row.doubtful) used.add(Math.floor((row.group * 4096) / 65_536))
+  for (const row of contents.regions) {
+    if (row.slots === null) continue
+    const bytes = Buffer.from(row.slots.buffer, row.slots.byteOffset, row.slots.byteLength)
+    for (let at = 0; at + 4 <= bytes.length; at += 4) {
+      const slot = bytes.readUInt32LE(at) - 1
+      if (slot >= 0) used.add(Math.floor(slot / 65_536))
+    }
+  }
+  return used
+}
+
+/** Opens a store over ports; every error is a UserError in words. */
+export function openCore(options: CoreOptions, done: (error: Error | null, store?: CoreStore) => void): void {
+  runSteps(CoreStore.open(options), (error, store) => {
+    if (error instanceof FileError) done(openingFailed(error))
+    else if (error instanceof Error) done(error)
+    else done(null, store)
+  })
+}

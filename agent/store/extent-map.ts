@@ -1,0 +1,75 @@
+/** Which slot holds which extent of one volume, in memory: 4 bytes an extent, in pages made when first needed. */
+import { regionExtents } from './format.ts'
+
+const pageExtents = 4096
+
+export class ExtentMap {
+  /** slot + 1; 0 = no slot: reads as zeros. */
+  readonly #pages: (Uint32Array | undefined)[]
+  #mapped = 0
+
+  constructor(extentCount: number) {
+    this.#pages = new Array(Math.ceil(extentCount / pageExtents))
+  }
+
+  /** Extents that have a slot. */
+  get mapped(): number {
+    return this.#mapped
+  }
+
+  /** @returns the slot, or -1. */
+  get(extent: number): number {
+    const page = this.#pages[Math.floor(extent / pageExtents)]
+    return page === undefined ? -1 : (page[extent % pageExtents] ?? 0) - 1
+  }
+
+  /** @param slot -1 takes the extent's slot away */
+  set(extent: number, slot: number): void {
+    const number = Math.floor(extent / pageExtents)
+    let page = this.#pages[number]
+    if (page === undefined) {
+      page = new Uint32Array(pageExtents)
+      this.#pages[number] = page
+    }
+    const before = page[extent % pageExtents] ?? 0
+    page[extent % pageExtents] = slot + 1
+    this.#mapped += (slot >= 0 ? 1 : 0) - (before > 0 ? 1 : 0)
+  }
+
+  /** The first extent in [from, to) that has a slot, or -1. Skips empty pages quickly. */
+  firstMapped(from: number, to: number): number {
+    let extent = from
+    while (extent < to) {
+      const page = this.#pages[Math.floor(extent / pageExtents)]
+      const pageEnd = Math.min(to, (Math.floor(extent / pageExtents) + 1) * pageExtents)
+      if (page === undefined) {
+        extent = pageEnd
+        continue
+      }
+      for (; extent < pageEnd; extent++) if (page[extent % pageExtents] !== 0) return extent
+    }
+    return -1
+  }
+
+  /** The row of one region for the index; null when none of its extents has a slot. */
+  row(region: number): Uint8Array | null {
+    const first = region * regionExtents
+    if (this.firstMapped(first, first + regionExtents) < 0) return null
+    const row = Buffer.alloc(regionExtents * 4)
+    for (let at = 0; at < regionExtents; at++) row.writeUInt32LE(this.get(first + at) + 1, at * 4)
+    return row
+  }
+
+  /** Takes over a row of the index. @returns the slots named in it */
+  loadRow(region: number, row: Uint8Array): number[] {
+    const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength)
+    const slots: number[] = []
+    for (let at = 0; at < regionExtents; at++) {
+      const slot = bytes.readUInt32LE(at * 4) - 1
+      if (slot < 0) continue
+      this.set(region * regionExtents + at, slot)
+      slots.push(slot)
+    }
+    return slots
+  }
+}

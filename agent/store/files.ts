@@ -1,0 +1,55 @@
+/**
+ * The port through which the store's logic reaches files. Two implementations: node-files.ts (real) and
+ * memory-files.ts (the simulator's disk). Paths are relative to the storage folder, with '/'.
+ *
+ * Callbacks are called exactly once, never synchronously.
+ */
+import type { StoreFailure } from './replica.ts'
+
+/** An error of the operating system, with its code (`EIO`, `ENOSPC`, …). */
+export class FileError extends Error {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.name = 'FileError'
+    this.code = code
+  }
+}
+
+export type FileDone = (error: FileError | null) => void
+export type FileValueDone<T> = (error: FileError | null, value?: T) => void
+
+/** An open file of blocks. */
+export interface BlockFile {
+  /** Reads into `into` from its `start`; `got` is smaller than `lengthBytes` only at the end of the file. */
+  read(into: Uint8Array, start: number, lengthBytes: number, offsetBytes: number, done: ReadFileDone): void
+  /** Writes all of the chunks (together `lengthBytes`), or fails. @param fresh may need new space on the disk */
+  write(chunks: readonly Uint8Array[], lengthBytes: number, offsetBytes: number, fresh: boolean, done: FileDone): void
+  /** Done when every write that was done before this call is on the disk (fdatasync). */
+  sync(done: FileDone): void
+  close(done: FileDone): void
+}
+export type ReadFileDone = (error: FileError | null, gotBytes: number) => void
+
+export interface Files {
+  /** @param create makes the file when it is not there; else a missing one is the error ENOENT */
+  open(path: string, create: boolean, done: FileValueDone<BlockFile>): void
+  /** The whole of a small file. */
+  readAll(path: string, done: FileValueDone<Buffer>): void
+  /** Names in a folder, sorted; '' is the storage folder itself. */
+  list(folder: string, done: FileValueDone<string[]>): void
+  /** A folder that is there already is no error. */
+  makeFolder(path: string, done: FileDone): void
+  rename(from: string, to: string, done: FileDone): void
+  /** A missing file is no error. */
+  remove(path: string, done: FileDone): void
+  /** Makes names in that folder durable. */
+  syncFolder(folder: string, done: FileDone): void
+  /** Bytes an ordinary user may still write to the disk. */
+  freeBytes(done: FileValueDone<number>): void
+}
+
+/** What an error of the operating system means to the store's callers. */
+export function failureOf(error: FileError): StoreFailure {
+  return error.code === 'ENOSPC' || error.code === 'EDQUOT' || error.code === 'EFBIG' ? 'no-space' : 'io'
+}

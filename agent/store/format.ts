@@ -1,0 +1,176 @@
+/**
+ * The bytes of the store's own files (FORMAT.md, version 1), encoded and decoded. Pure: no file is touched here.
+ */
+import { crc32 } from 'node:zlib'
+import { isIdText, type VolumeId, volumeId } from '../kit/ids.ts'
+import type { Grade } from './replica.ts'
+
+export const formatVersion = 1
+
+export const sectorBytes = 512
+export const slotBytes = 256 * 1024
+/** Slots of one data file: 16 GiB, so that a flush of a large volume has few files to sync. */
+export const slotsPerFile = 65_536
+export const fileHeaderBytes = 4096
+/** Offset of slot 0 in a data file: behind the file header and one header sector for each slot. */
+export const dataStartBytes = fileHeaderBytes + slotsPerFile * sectorBytes
+/** Slots whose "may hold bytes" bits stand in one index row. */
+export const slotsPerGroup = 4096
+export const regionExtents = 64
+export const marksStartBytes = 4096
+export const markEntryBytes = 16
+export const marksPerSector = sectorBytes / markEntryBytes
+
+export const headerOffset = (slot: number): number => fileHeaderBytes + (slot % slotsPerFile) * sectorBytes
+export const slotOffset = (slot: number): number => dataStartBytes + (slot % slotsPerFile) * slotBytes
+export const fileOfSlot = (slot: number): number => Math.floor(slot / slotsPerFile)
+export const dataFilePath = (file: number): string => `data/${String(file).padStart(5, '0')}.slots`
+export const marksFilePath = (id: VolumeId): string => `marks/${id}.marks`
+
+const putMagic = (bytes: Buffer, magic: string) => bytes.write(magic, 0, 8, 'latin1')
+const hasMagic = (bytes: Buffer, magic: string) => bytes.toString('latin1', 0, 8) === magic
+
+/** The first 4096 bytes of a data file. */
+export function encodeFileHeader(storeId: string, file: number): Buffer {
+  const bytes = Buffer.alloc(fileHeaderBytes)
+  putMagic(bytes, 'MBDATA01')
+  bytes.writeUInt32LE(formatVersion, 8)
+  bytes.writeUInt32LE(file, 12)
+  bytes.write(storeId, 16, 16, 'hex')
+  bytes.writeUInt32LE(slotsPerFile, 32)
+  bytes.writeUInt32LE(slotBytes, 36)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, fileHeaderBytes - 4)), fileHeaderBytes - 4)
+  return bytes
+}
+
+/** @returns null when these are not the first bytes of that data file of that store. */
+export function isFileHeader(bytes: Buffer, storeId: string, file: number): boolean {
+  return bytes.equals(encodeFileHeader(storeId, file))
+}
+
+/** What a slot says about itself, so that the index can be made again from the data files alone. */
+export interface SlotHeader {
+  readonly state: 'data' | 'free'
+  readonly slot: number
+  readonly volumeId: VolumeId
+  readonly extent: number
+  /** (run, counter) ascends with every allocation and freeing: of two claims on an extent the greater holds. */
+  readonly run: number
+  readonly counter: number
+}
+
+export function encodeSlotHeader(header: SlotHeader): Buffer {
+  const bytes = Buffer.alloc(sectorBytes)
+  putMagic(bytes, 'MBSLOT01')
+  bytes.writeUInt16LE(formatVersion, 8)
+  bytes.writeUInt8(header.state === 'data' ? 1 : 2, 10)
+  bytes.writeUInt32LE(header.slot, 12)
+  bytes.write(header.volumeId, 16, 16, 'hex')
+  bytes.writeUIntLE(header.extent, 32, 6)
+  bytes.writeUInt32LE(header.run, 40)
+  bytes.writeUInt32LE(header.counter, 44)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, sectorBytes - 4)), sectorBytes - 4)
+  return bytes
+}
+
+/** @returns null for a slot that was never used, or whose header is damaged. */
+export function decodeSlotHeader(bytes: Buffer): SlotHeader | null {
+  if (bytes.length < sectorBytes || !hasMagic(bytes, 'MBSLOT01')) return null
+  if (bytes.readUInt32LE(sectorBytes - 4) !== crc32(bytes.subarray(0, sectorBytes - 4))) return null
+  if (bytes.readUInt16LE(8) !== formatVersion) return null
+  const state = bytes.readUInt8(10)
+  if (state !== 1 && state !== 2) return null
+  return {
+    state: state === 1 ? 'data' : 'free',
+    slot: bytes.readUInt32LE(12),
+    volumeId: volumeId(bytes.toString('hex', 16, 32)),
+    extent: bytes.readUIntLE(32, 6),
+    run: bytes.readUInt32LE(40),
+    counter: bytes.readUInt32LE(44),
+  }
+}
+
+export interface MarksHeader {
+  readonly volumeId: VolumeId
+  readonly sizeBytes: number
+}
+
+export function encodeMarksHeader(header: MarksHeader): Buffer {
+  const bytes = Buffer.alloc(marksStartBytes)
+  putMagic(bytes, 'MBMARK01')
+  bytes.writeUInt32LE(formatVersion, 8)
+  bytes.write(header.volumeId, 16, 16, 'hex')
+  bytes.writeUIntLE(header.sizeBytes, 32, 6)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, marksStartBytes - 4)), marksStartBytes - 4)
+  return bytes
+}
+
+export function decodeMarksHeader(bytes: Buffer): MarksHeader | null {
+  if (bytes.length < marksStartBytes || !hasMagic(bytes, 'MBMARK01')) return null
+  if (bytes.readUInt32LE(marksStartBytes - 4) !== crc32(bytes.subarray(0, marksStartBytes - 4))) return null
+  if (bytes.readUInt32LE(8) !== formatVersion) return null
+  return { volumeId: volumeId(bytes.toString('hex', 16, 32)), sizeBytes: bytes.readUIntLE(32, 6) }
+}
+
+/** The state byte of a mark entry. The order is the order of badness: the worst ever is the greatest (C2). */
+export const markState = { clean: 0, marked: 1, torn: 2, lossy: 3 } as const
+export type MarkState = (typeof markState)[keyof typeof markState]
+
+/** @returns the grade of a region in that state. */
+export const gradeOf = (state: number): Grade => (state === 3 ? 'lossy' : state === 2 ? 'torn' : 'sound')
+
+/** Writes the 16 bytes of one region's entry. The region's number is under the checksum: a misplaced sector shows. */
+export function encodeMark(into: Buffer, offset: number, region: number, state: number, stamp: number): void {
+  into.writeUInt32LE(state, offset)
+  into.writeUIntLE(stamp, offset + 4, 6)
+  into.writeUInt16LE(0, offset + 10)
+  into.writeUInt32LE((crc32(into.subarray(offset, offset + 12)) ^ region) >>> 0, offset + 12)
+}
+
+/** A damaged entry is in the worst doubt: marked and lossy; its stamp does not matter then (C3). */
+export function decodeMark(from: Buffer, offset: number, region: number): { state: MarkState; stamp: number } {
+  const state = from.readUInt8(offset)
+  const sum = (crc32(from.subarray(offset, offset + 12)) ^ region) >>> 0
+  if (sum !== from.readUInt32LE(offset + 12)) return { state: markState.lossy, stamp: 0 }
+  if (state !== 0 && state !== 1 && state !== 2 && state !== 3) return { state: markState.lossy, stamp: 0 }
+  return { state, stamp: from.readUIntLE(offset + 4, 6) }
+}
+
+/** A small durable record: one line that says what it is, with a checksum of the JSON text behind it. */
+export function encodeRecord(value: unknown): Buffer {
+  const text = Buffer.from(JSON.stringify(value), 'utf8')
+  const sum = crc32(text).toString(16).padStart(8, '0')
+  return Buffer.concat([Buffer.from(`mirrorbay-record ${formatVersion} ${sum} ${text.length}\n`, 'latin1'), text])
+}
+
+export type DecodedRecord = { ok: true; value: unknown } | { ok: false; why: 'garbage' | 'version' }
+
+export function decodeRecord(bytes: Buffer): DecodedRecord {
+  const end = bytes.indexOf(10)
+  const line = end < 0 || end > 80 ? null : bytes.toString('latin1', 0, end)
+  const match = line === null ? null : /^mirrorbay-record (\d{1,6}) ([0-9a-f]{8}) (\d{1,9})$/.exec(line)
+  if (match === null) return { ok: false, why: 'garbage' }
+  if (Number(match[1]) !== formatVersion) return { ok: false, why: 'version' }
+  const text = bytes.subarray(end + 1)
+  const sum = crc32(text).toString(16).padStart(8, '0')
+  if (text.length !== Number(match[3]) || sum !== match[2]) return { ok: false, why: 'garbage' }
+  try {
+    return { ok: true, value: JSON.parse(text.toString('utf8')) }
+  } catch {
+    return { ok: false, why: 'garbage' }
+  }
+}
+
+/** store.json: what makes a folder a store. A record like the others, so that one reader reads both. */
+export interface StoreFile {
+  readonly kind: 'mirrorbay-store'
+  readonly version: number
+  readonly storeId: string
+}
+
+export function parseStoreFile(value: unknown): StoreFile | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { kind, version, storeId } = value as Record<string, unknown> // parsed here, field by field
+  if (kind !== 'mirrorbay-store' || typeof version !== 'number' || !isIdText(storeId)) return null
+  return { kind, version, storeId }
+}

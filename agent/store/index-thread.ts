@@ -1,0 +1,173 @@
+/**
+ * The thread that owns SQLite for one storage folder: the lock and the index. Any call here may block while the disk
+ * stalls; only this thread waits then. Started by sqlite-index.ts, speaks its messages.
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { parentPort, workerData } from 'node:worker_threads'
+import Database from 'better-sqlite3'
+import { never } from '../kit/failure.ts'
+import type { IndexBatch, IndexContents, IndexVolume } from './index.ts'
+import type { IndexAnswer, IndexRequest } from './sqlite-index.ts'
+
+const dir = (workerData as { dir: string }).dir // given by sqlite-index.ts, nobody else starts this file
+const at = (name: string): string => path.join(dir, name)
+
+/** Also the version of the tables; see FORMAT.md. */
+const tables = `
+  CREATE TABLE store (version INTEGER NOT NULL, storeId TEXT NOT NULL, lastVolume INTEGER NOT NULL, opened INTEGER NOT NULL);
+  CREATE TABLE volumes (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sizeBytes INTEGER NOT NULL);
+  CREATE TABLE regions (volume INTEGER NOT NULL, region INTEGER NOT NULL, slots BLOB NOT NULL,
+    PRIMARY KEY (volume, region)) WITHOUT ROWID;
+  CREATE TABLE slotGroups (number INTEGER PRIMARY KEY, doubtful BLOB NOT NULL);
+`
+
+let lock: Database.Database | null = null
+let index: OpenIndex | null = null
+
+class CodedError extends Error {
+  readonly code: string
+  constructor(code: string, message: string) {
+    super(message)
+    this.code = code
+  }
+}
+
+/** An exclusive transaction that is never committed: the kernel frees the lock when this process is gone (E12). */
+function takeLock(): void {
+  // Says EROFS or EACCES where SQLite only says that it cannot open.
+  fs.accessSync(dir, fs.constants.W_OK | fs.constants.X_OK)
+  const database = new Database(at('lock.db'), { timeout: 0 })
+  try {
+    database.pragma('journal_mode = DELETE')
+    database.exec('BEGIN EXCLUSIVE')
+    lock = database
+  } catch (error) {
+    database.close()
+    throw error
+  }
+}
+
+class OpenIndex {
+  readonly #database: Database.Database
+  readonly #run: (batch: IndexBatch) => void
+
+  constructor(file: string, storeId: string | null) {
+    if (storeId !== null) {
+      for (const ending of ['', '-wal', '-shm']) fs.rmSync(file + ending, { force: true })
+    } else if (!fs.existsSync(file)) {
+      throw new CodedError('EINDEX', 'index.db is missing')
+    }
+    this.#database = new Database(file, { timeout: 5000 })
+    this.#database.pragma('journal_mode = WAL')
+    this.#database.pragma('synchronous = NORMAL')
+    if (storeId !== null) {
+      this.#database.exec(`BEGIN; ${tables} COMMIT`)
+      this.#database.prepare('INSERT INTO store VALUES (1, ?, 0, 0)').run(storeId)
+    }
+    const version = this.#database.prepare('SELECT version FROM store').pluck().get()
+    if (version !== 1) throw new CodedError('EVERSION', `index.db has version ${String(version)}`)
+    // A commit, so that the write-ahead log is there for the store's own syncs.
+    this.#database.exec('UPDATE store SET opened = opened + 1')
+    this.#run = this.#prepare()
+  }
+
+  #prepare(): (batch: IndexBatch) => void {
+    const database = this.#database
+    const putRegion = database.prepare('INSERT OR REPLACE INTO regions VALUES (?, ?, ?)')
+    const dropRegion = database.prepare('DELETE FROM regions WHERE volume = ? AND region = ?')
+    const putGroup = database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (?, ?)')
+    const dropGroup = database.prepare('DELETE FROM slotGroups WHERE number = ?')
+    const addVolume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?)')
+    const lastVolume = database.prepare('UPDATE store SET lastVolume = max(lastVolume, ?)')
+    const dropVolume = database.prepare('DELETE FROM volumes WHERE number = ?')
+    const dropRegions = database.prepare('DELETE FROM regions WHERE volume = ?')
+    return database.transaction((batch: IndexBatch) => {
+      if (batch.addVolume) {
+        const { number, id, sizeBytes } = batch.addVolume
+        addVolume.run(number, id, sizeBytes)
+        lastVolume.run(number)
+      }
+      for (const { volume, region, slots } of batch.regions) {
+        if (slots) putRegion.run(volume, region, slots)
+        else dropRegion.run(volume, region)
+      }
+      for (const { group, doubtful } of batch.groups) {
+        if (doubtful) putGroup.run(group, doubtful)
+        else dropGroup.run(group)
+      }
+      if (batch.removeVolume !== undefined) {
+        dropVolume.run(batch.removeVolume)
+        dropRegions.run(batch.removeVolume)
+      }
+    })
+  }
+
+  load(): IndexContents {
+    const all = <T>(sql: string) => this.#database.prepare(sql).all() as T[] // the columns are those of `tables`
+    const store = all<{ storeId: string; lastVolume: number }>('SELECT storeId, lastVolume FROM store')[0]
+    if (!store) throw new CodedError('ECORRUPT', 'index.db says nothing about its store')
+    return {
+      storeId: store.storeId,
+      lastVolume: store.lastVolume,
+      volumes: all<IndexVolume>('SELECT number, id, sizeBytes FROM volumes ORDER BY number'),
+      regions: all('SELECT volume, region, slots FROM regions'),
+      groups: all('SELECT number AS "group", doubtful FROM slotGroups'),
+    }
+  }
+
+  commit(batch: IndexBatch): void {
+    this.#run(batch)
+  }
+
+  close(): void {
+    this.#database.close()
+  }
+}
+
+function answer(request: IndexRequest): unknown {
+  switch (request.kind) {
+    case 'lock':
+      return takeLock()
+    case 'open':
+      index = new OpenIndex(at('index.db'), request.storeId)
+      return undefined
+    case 'load':
+      return index?.load()
+    case 'commit':
+      return index?.commit(request.batch)
+    case 'close':
+      index?.close()
+      lock?.close()
+      index = null
+      lock = null
+      return undefined
+    default:
+      return never(request, 'index thread')
+  }
+}
+
+/** SQLite's words for an error, as the operating system would say it. */
+function codeOf(error: unknown): string {
+  const code = String((error as { code?: unknown }).code ?? '') // errors of better-sqlite3 and node:fs carry one
+  if (code.startsWith('SQLITE_BUSY') || code.startsWith('SQLITE_LOCKED')) return 'EBUSY'
+  if (code === 'SQLITE_FULL') return 'ENOSPC'
+  if (code.startsWith('SQLITE_READONLY')) return 'EROFS'
+  if (code === 'SQLITE_CANTOPEN' || code === 'SQLITE_PERM') return 'EACCES'
+  if (code === 'SQLITE_CORRUPT' || code === 'SQLITE_NOTADB' || code === 'SQLITE_ERROR') return 'ECORRUPT'
+  return code.startsWith('E') ? code : 'EIO'
+}
+
+const port = parentPort
+if (!port) throw new Error('index-thread.ts is a thread, not a program')
+port.on('message', (request: IndexRequest) => {
+  let reply: IndexAnswer
+  try {
+    reply = { number: request.number, error: null, value: answer(request) }
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    reply = { number: request.number, error: { code: codeOf(error), message }, value: undefined }
+  }
+  port.postMessage(reply)
+  if (request.kind === 'close') port.close()
+})

@@ -1,0 +1,68 @@
+/**
+ * The port to the index: which slot holds which extent, and which unused slots may still hold bytes. The store keeps
+ * the truth in memory and hands over whole rows; the index only keeps them. Two implementations pass one suite:
+ * sqlite-index.ts and memory-index.ts.
+ *
+ * Commits are atomic and in order. After a killed agent every finished commit is there; after a power cut those that
+ * finished before the last finished sync, and of the later ones a prefix.
+ */
+import type { VolumeId } from '../kit/ids.ts'
+import type { FileDone, FileValueDone } from './files.ts'
+
+export interface IndexVolume {
+  /** Small number that stands for the volume in rows; never used again. */
+  readonly number: number
+  readonly id: VolumeId
+  readonly sizeBytes: number
+}
+
+/** The slots of one 16 MiB region: 64 little-endian u32, slot number + 1, 0 = no slot. Null removes the row. */
+export interface RegionRow {
+  readonly volume: number
+  readonly region: number
+  readonly slots: Uint8Array | null
+}
+
+/** 4096 bits, one a slot: set = not mapped, yet may hold bytes of somebody. Null removes the row (all clear). */
+export interface GroupRow {
+  readonly group: number
+  readonly doubtful: Uint8Array | null
+}
+
+export interface IndexBatch {
+  readonly addVolume?: IndexVolume
+  /** Also removes the volume's region rows. */
+  readonly removeVolume?: number
+  readonly regions: readonly RegionRow[]
+  readonly groups: readonly GroupRow[]
+}
+
+export interface IndexContents {
+  readonly storeId: string
+  readonly volumes: readonly IndexVolume[]
+  /** Greatest volume number ever used. */
+  readonly lastVolume: number
+  readonly regions: readonly RegionRow[]
+  readonly groups: readonly GroupRow[]
+}
+
+export interface Index {
+  /** Everything, once, at start. */
+  load(done: FileValueDone<IndexContents>): void
+  /** Done = committed: a killed agent does not lose it. */
+  commit(batch: IndexBatch, done: FileDone): void
+  /** Done when every commit that was done before this call is durable. */
+  sync(done: FileDone): void
+  /** Frees the store's lock as its last act. */
+  close(done: FileDone): void
+}
+
+/** How the store gets at its lock and index. */
+export interface IndexOpener {
+  /** Takes the store's lock (E12), kept until `close`, or the death of the process. Error EBUSY: somebody has it. */
+  lock(done: FileDone): void
+  /** Makes a new index (an older half-made one is replaced) or opens the one that is there (`storeId` null). */
+  open(storeId: string | null, done: FileValueDone<Index>): void
+  /** Gives up without an index. */
+  unlock(done: FileDone): void
+}

@@ -1,0 +1,66 @@
+/** Making and reading a replica's marks file. It is preallocated: a mark never needs new space (C8). */
+import { limits } from '../limits.ts'
+import type { BlockFile, Files } from './files.ts'
+import {
+  decodeMark,
+  decodeMarksHeader,
+  encodeMark,
+  encodeMarksHeader,
+  markEntryBytes,
+  marksFilePath,
+  marksPerSector,
+  marksStartBytes,
+  sectorBytes,
+} from './format.ts'
+import type { IndexVolume } from './index.ts'
+import type { Marks } from './marks.ts'
+import { type Steps, wait } from './steps.ts'
+import { damaged } from './trouble.ts'
+
+/** Bytes of marks written or read in one call. */
+const pieceBytes = 1024 * 1024
+
+const entriesBytes = (sizeBytes: number): number =>
+  Math.ceil(Math.ceil(sizeBytes / limits.regionBytes) / marksPerSector) * sectorBytes
+
+/** Durable, name and all, when the steps end. */
+export function* createMarksFile(files: Files, volume: IndexVolume): Steps<BlockFile> {
+  const path = marksFilePath(volume.id)
+  yield* wait((done) => files.remove(path, done))
+  const file = yield* wait<BlockFile>((done) => files.open(path, true, done))
+  const header = encodeMarksHeader({ volumeId: volume.id, sizeBytes: volume.sizeBytes })
+  yield* wait((done) => file.write([header], header.length, 0, true, done))
+  const total = entriesBytes(volume.sizeBytes)
+  for (let at = 0; at < total; at += pieceBytes) {
+    const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
+    for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
+      encodeMark(bytes, offset, (at + offset) / markEntryBytes, 0, 0)
+    }
+    yield* wait((done) => file.write([bytes], bytes.length, marksStartBytes + at, true, done))
+  }
+  yield* wait((done) => file.sync(done))
+  yield* wait((done) => files.syncFolder('marks', done))
+  return file
+}
+
+/** Reads every entry into `marks`; a damaged one is marked and lossy. @throws UserError when the header is not ours */
+export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Marks): Steps<void> {
+  const path = marksFilePath(volume.id)
+  const header = Buffer.alloc(marksStartBytes)
+  yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
+  const told = decodeMarksHeader(header)
+  if (told === null || told.volumeId !== volume.id || told.sizeBytes !== volume.sizeBytes) {
+    throw damaged(path, 'it is not the marks file of this volume')
+  }
+  const total = entriesBytes(volume.sizeBytes)
+  for (let at = 0; at < total; at += pieceBytes) {
+    const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
+    yield* wait<number>((done) => file.read(bytes, 0, bytes.length, marksStartBytes + at, done))
+    for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
+      const region = (at + offset) / markEntryBytes
+      if (region >= marks.regionCount) return
+      const { state, stamp } = decodeMark(bytes, offset, region)
+      if (state !== 0 || stamp !== 0) marks.load(region, state, stamp)
+    }
+  }
+}

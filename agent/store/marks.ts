@@ -1,0 +1,255 @@
+/**
+ * Marks and stamps of one replica (C1, C2, C3): what is in memory, and the preallocated file it stands in. One mark
+ * is one small write and one fdatasync; all that ask while one is under way share the next (group commit).
+ *
+ * Batches go one after the other, so the file never gets an older state of a region after a newer one.
+ */
+import type { VolumeId } from '../kit/ids.ts'
+import type { Clock } from '../kit/world.ts'
+import type { DiskQueue } from './disk-queue.ts'
+import type { BlockFile, FileError } from './files.ts'
+import {
+  encodeMark,
+  gradeOf,
+  markEntryBytes,
+  markState,
+  marksPerSector,
+  marksStartBytes,
+  sectorBytes,
+} from './format.ts'
+import type { RegionFacts } from './replica.ts'
+import type { Syncable, Syncs } from './syncs.ts'
+
+export type MarksDone = (error: FileError | null) => void
+
+export interface MarksParts {
+  readonly clock: Clock
+  readonly queue: DiskQueue
+  readonly syncs: Syncs
+  readonly file: BlockFile
+  readonly volumeId: VolumeId
+}
+
+export class Marks implements Syncable {
+  readonly #parts: MarksParts
+  readonly regionCount: number
+  /** What is true for callers: a mark counts from when it is durable, its taking off from when it is decided. */
+  readonly #state: Uint8Array
+  readonly #stamps: Float64Array
+  /** Writes under way in the region. */
+  readonly #inFlight: Int32Array
+  /** syncs.started when the latest write there ended: only a sync with a greater number covers it. */
+  readonly #dirty: Int32Array
+  #wanted = new Set<number>()
+  #changed = new Set<number>()
+  #unmarks: { regions: readonly number[]; epoch: number }[] = []
+  #mustSync = false
+  #waiters: MarksDone[] = []
+  #running = false
+  /** What the batch under way marks, and who waits for it. */
+  #runningWanted = new Set<number>()
+  #runningWaiters: MarksDone[] = []
+  #scheduled = false
+
+  constructor(parts: MarksParts, regionCount: number) {
+    this.#parts = parts
+    this.regionCount = regionCount
+    this.#state = new Uint8Array(regionCount)
+    this.#stamps = new Float64Array(regionCount)
+    this.#inFlight = new Int32Array(regionCount)
+    this.#dirty = new Int32Array(regionCount)
+  }
+
+  /** At opening. */
+  load(region: number, state: number, stamp: number): void {
+    this.#state[region] = state
+    this.#stamps[region] = stamp
+  }
+
+  /** At opening after an unclean end: the region's grade becomes at least that bad (C2). @returns whether it changed */
+  worsen(region: number, state: number): boolean {
+    const before = this.#state[region] ?? 0
+    if (before === markState.clean || before >= state) return false
+    this.#state[region] = state
+    this.#changed.add(region)
+    return true
+  }
+
+  facts(region: number): RegionFacts {
+    const state = this.#state[region] ?? 0
+    return { marked: state !== 0, grade: gradeOf(state), stamp: this.#stamps[region] ?? 0 }
+  }
+
+  /** Whether the region has a mark or a stamp. */
+  told(region: number): boolean {
+    return this.#state[region] !== 0 || (this.#stamps[region] ?? 0) > 0
+  }
+
+  stamp(region: number): number {
+    return this.#stamps[region] ?? 0
+  }
+
+  /** A change of these regions begins. @returns whether all are marked already */
+  begin(first: number, last: number): boolean {
+    let marked = true
+    for (let region = first; region <= last; region++) {
+      this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1
+      if (this.#state[region] === 0) marked = false
+    }
+    return marked
+  }
+
+  /** It ended, well or not. */
+  end(first: number, last: number): void {
+    for (let region = first; region <= last; region++) {
+      this.#inFlight[region] = (this.#inFlight[region] ?? 0) - 1
+      this.#dirty[region] = this.#parts.syncs.started
+    }
+  }
+
+  /** Marks the regions, durable when done (C1). */
+  mark(first: number, last: number, done: MarksDone): void {
+    let underWay = this.#running
+    for (let region = first; underWay && region <= last; region++) {
+      underWay = this.#state[region] !== 0 || this.#runningWanted.has(region)
+    }
+    if (underWay) {
+      this.#runningWaiters.push(done)
+      return
+    }
+    for (let region = first; region <= last; region++) if (this.#state[region] === 0) this.#wanted.add(region)
+    this.#mustSync = true
+    this.#wait(done)
+  }
+
+  /** Takes marks off where nothing was written since the last whole sync; the others keep theirs. */
+  unmark(regions: readonly number[], epoch: number, done: MarksDone): void {
+    this.#unmarks.push({ regions, epoch })
+    this.#wait(done)
+  }
+
+  raiseStamp(region: number, epoch: number, done: MarksDone): void {
+    if ((this.#stamps[region] ?? 0) < epoch) {
+      this.#stamps[region] = epoch
+      this.#changed.add(region)
+    }
+    this.#wait(done)
+  }
+
+  /** Marks stay, their grade becomes sound, durably (C2). */
+  settled(regions: readonly number[], done: MarksDone): void {
+    for (const region of regions) {
+      if ((this.#state[region] ?? 0) <= markState.marked) continue
+      this.#state[region] = markState.marked
+      this.#changed.add(region)
+    }
+    this.#mustSync = true
+    this.#wait(done)
+  }
+
+  /** Every marked region becomes lossy (a sync failed, C2); durable when done. */
+  allLossy(done: MarksDone): void {
+    for (let region = 0; region < this.regionCount; region++) this.worsen(region, markState.lossy)
+    this.#mustSync = true
+    this.#wait(done)
+  }
+
+  /** Writes what `worsen` changed; durable when done. */
+  save(done: MarksDone): void {
+    this.#mustSync = true
+    this.#wait(done)
+  }
+
+  sync(done: MarksDone): void {
+    this.#parts.queue.sync(this.#parts.file, { diskDone: done })
+  }
+
+  #wait(done: MarksDone): void {
+    this.#waiters.push(done)
+    if (this.#scheduled || this.#running) return
+    this.#scheduled = true
+    this.#parts.queue.turn(() => {
+      this.#scheduled = false
+      this.#write()
+    })
+  }
+
+  #takeOff(): void {
+    for (const { regions, epoch } of this.#unmarks) {
+      for (const region of regions) {
+        if ((this.#inFlight[region] ?? 0) > 0) continue
+        if ((this.#dirty[region] ?? 0) >= this.#parts.syncs.completed) continue
+        if (this.#wanted.has(region)) continue
+        this.#state[region] = markState.clean
+        this.#stamps[region] = Math.max(this.#stamps[region] ?? 0, epoch)
+        this.#changed.add(region)
+      }
+    }
+    this.#unmarks = []
+  }
+
+  #write(): void {
+    this.#takeOff()
+    const wanted = this.#wanted
+    const waiters = this.#waiters
+    const mustSync = this.#mustSync
+    const sectors = new Set<number>()
+    for (const region of wanted) sectors.add(Math.floor(region / marksPerSector))
+    for (const region of this.#changed) sectors.add(Math.floor(region / marksPerSector))
+    this.#wanted = new Set()
+    this.#changed = new Set()
+    this.#waiters = []
+    this.#mustSync = false
+    this.#running = true
+    this.#runningWanted = wanted
+    this.#runningWaiters = waiters
+    let left = 1
+    let failed: FileError | null = null
+    const written = (error: FileError | null) => {
+      failed ??= error
+      left -= 1
+      if (left > 0) return
+      if (!mustSync) this.#parts.syncs.wroteOther(this)
+      if (mustSync && failed === null) this.sync(finished)
+      else finished(failed)
+    }
+    const finished = (error: FileError | null) => {
+      this.#running = false
+      if (error === null) {
+        for (const region of wanted) if (this.#state[region] === 0) this.#state[region] = markState.marked
+      }
+      for (const waiter of waiters) waiter(error)
+      if (this.#waiters.length > 0 && !this.#scheduled && !this.#running) this.#write()
+    }
+    for (const [first, count] of runsOf(sectors)) {
+      left += 1
+      const bytes = this.#encode(first, count, wanted)
+      const offset = marksStartBytes + first * sectorBytes
+      this.#parts.queue.write(this.#parts.file, [bytes], bytes.length, offset, false, { diskDone: written })
+    }
+    this.#parts.queue.turn(() => written(null))
+  }
+
+  #encode(firstSector: number, sectorCount: number, wanted: ReadonlySet<number>): Buffer {
+    const bytes = Buffer.alloc(sectorCount * sectorBytes)
+    const first = firstSector * marksPerSector
+    for (let at = 0; at < sectorCount * marksPerSector; at++) {
+      const region = first + at
+      const state = this.#state[region] ?? 0
+      const coming = state === 0 && wanted.has(region) ? markState.marked : state
+      encodeMark(bytes, at * markEntryBytes, region, coming, this.#stamps[region] ?? 0)
+    }
+    return bytes
+  }
+}
+
+/** Sorted numbers as runs of neighbours. */
+function runsOf(numbers: ReadonlySet<number>): [first: number, count: number][] {
+  const runs: [number, number][] = []
+  for (const number of [...numbers].sort((a, b) => a - b)) {
+    const last = runs[runs.length - 1]
+    if (last && last[0] + last[1] === number) last[1] += 1
+    else runs.push([number, 1])
+  }
+  return runs
+}

@@ -1,0 +1,115 @@
+/** The real file port: node:fs by callbacks, never a synchronous call. */
+import fs from 'node:fs'
+import path from 'node:path'
+import { type BlockFile, type FileDone, FileError, type Files, type FileValueDone, type ReadFileDone } from './files.ts'
+
+const errorOf = (error: NodeJS.ErrnoException): FileError => new FileError(error.code ?? 'EIO', error.message)
+const plain = (done: FileDone) => (error: NodeJS.ErrnoException | null) => done(error ? errorOf(error) : null)
+
+class NodeBlockFile implements BlockFile {
+  readonly #fd: number
+  constructor(fd: number) {
+    this.#fd = fd
+  }
+
+  read(into: Uint8Array, start: number, lengthBytes: number, offsetBytes: number, done: ReadFileDone): void {
+    fs.read(this.#fd, into, start, lengthBytes, offsetBytes, (error, got) => {
+      if (error) done(errorOf(error), 0)
+      else if (got === 0 || got === lengthBytes) done(null, got)
+      else this.read(into, start + got, lengthBytes - got, offsetBytes + got, (e, more) => done(e, got + more))
+    })
+  }
+
+  write(chunks: readonly Uint8Array[], lengthBytes: number, offsetBytes: number, fresh: boolean, done: FileDone): void {
+    const written = (error: NodeJS.ErrnoException | null, got: number) => {
+      if (error) done(errorOf(error))
+      else if (got === lengthBytes) done(null)
+      else if (got === 0) done(new FileError('EIO', 'the disk took no bytes'))
+      else this.write(skip(chunks, got), lengthBytes - got, offsetBytes + got, fresh, done)
+    }
+    const only = chunks[0]
+    if (chunks.length === 1 && only) fs.write(this.#fd, only, 0, lengthBytes, offsetBytes, written)
+    // Node's types want a mutable array, but writev only reads it.
+    else fs.writev(this.#fd, chunks as Uint8Array[], offsetBytes, written)
+  }
+
+  sync(done: FileDone): void {
+    fs.fdatasync(this.#fd, plain(done))
+  }
+
+  close(done: FileDone): void {
+    fs.close(this.#fd, plain(done))
+  }
+}
+
+/** @returns the chunks without their first `bytes` bytes. */
+function skip(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
+  const rest: Uint8Array[] = []
+  let left = bytes
+  for (const chunk of chunks) {
+    if (left < chunk.length) rest.push(left === 0 ? chunk : chunk.subarray(left))
+    left = Math.max(0, left - chunk.length)
+  }
+  return rest
+}
+
+export class NodeFiles implements Files {
+  readonly #dir: string
+  constructor(dir: string) {
+    this.#dir = dir
+  }
+
+  #at(name: string): string {
+    return path.join(this.#dir, name)
+  }
+
+  open(name: string, create: boolean, done: FileValueDone<BlockFile>): void {
+    const flags = fs.constants.O_RDWR | (create ? fs.constants.O_CREAT : 0)
+    fs.open(this.#at(name), flags, 0o600, (error, fd) => {
+      if (error) done(errorOf(error))
+      else done(null, new NodeBlockFile(fd))
+    })
+  }
+
+  readAll(name: string, done: FileValueDone<Buffer>): void {
+    fs.readFile(this.#at(name), (error, bytes) => (error ? done(errorOf(error)) : done(null, bytes)))
+  }
+
+  list(folder: string, done: FileValueDone<string[]>): void {
+    fs.readdir(this.#at(folder), (error, names) => (error ? done(errorOf(error)) : done(null, names.sort())))
+  }
+
+  makeFolder(name: string, done: FileDone): void {
+    fs.mkdir(this.#at(name), 0o700, (error) => {
+      if (error && error.code !== 'EEXIST') done(errorOf(error))
+      else done(null)
+    })
+  }
+
+  rename(from: string, to: string, done: FileDone): void {
+    fs.rename(this.#at(from), this.#at(to), plain(done))
+  }
+
+  remove(name: string, done: FileDone): void {
+    fs.unlink(this.#at(name), (error) => (error && error.code !== 'ENOENT' ? done(errorOf(error)) : done(null)))
+  }
+
+  syncFolder(folder: string, done: FileDone): void {
+    // Windows cannot sync a folder; NTFS journals its names itself.
+    if (process.platform === 'win32') {
+      setImmediate(done, null)
+      return
+    }
+    fs.open(this.#at(folder), 'r', (openError, fd) => {
+      if (openError) {
+        done(errorOf(openError))
+        return
+      }
+      fs.fsync(fd, (error) => fs.close(fd, (closeError) => plain(done)(error ?? closeError ?? null)))
+    })
+  }
+
+  freeBytes(done: FileValueDone<number>): void {
+    fs.statfs(this.#dir, (error, stats) => (error ? done(errorOf(error)) : done(null, stats.bavail * stats.bsize)))
+  }
+}

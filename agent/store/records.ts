@@ -1,0 +1,107 @@
+/**
+ * Small durable records: one file each in meta/, replaced as a whole (write aside, sync, rename, sync the folder).
+ * Values that wait for the same key while a put is under way are taken together: the last one is written, all hear.
+ */
+import { invariant } from '../kit/failure.ts'
+import { limits } from '../limits.ts'
+import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
+import { decodeRecord, encodeRecord } from './format.ts'
+import type { Records, StoreDone } from './replica.ts'
+import { runSteps, type Steps, wait } from './steps.ts'
+import { damaged, unknownVersion } from './trouble.ts'
+
+const keyShape = /^[a-z0-9-]{1,80}$/
+
+/** Replaces a whole small file; durable when the steps end. `path` is in `folder` ('' = the storage folder). */
+export function* replaceFile(files: Files, folder: string, path: string, bytes: Buffer): Steps<void> {
+  const aside = `${path}.new`
+  yield* wait((done) => files.remove(aside, done))
+  const file = yield* wait<BlockFile>((done) => files.open(aside, true, done))
+  try {
+    yield* wait((done) => file.write([bytes], bytes.length, 0, true, done))
+    yield* wait((done) => file.sync(done))
+  } finally {
+    yield* wait((done) => file.close(done))
+  }
+  yield* wait((done) => files.rename(aside, path, done))
+  yield* wait((done) => files.syncFolder(folder, done))
+}
+
+/** @throws UserError when the file is not a sound record. */
+export function* readRecordFile(files: Files, path: string): Steps<unknown> {
+  const bytes = yield* wait<Buffer>((done) => files.readAll(path, done))
+  const record = decodeRecord(bytes)
+  if (record.ok) return record.value
+  throw record.why === 'version' ? unknownVersion(path) : damaged(path, 'its checksum does not fit its content')
+}
+
+export class FileRecords implements Records {
+  readonly #files: Files
+  readonly #fail: (error: FileError) => void
+  readonly #values = new Map<string, unknown>()
+  #waiting = new Map<string, { text: Buffer; waiters: StoreDone[] }>()
+  #running = false
+  #since = 0
+  readonly #now: () => number
+
+  constructor(files: Files, now: () => number, fail: (error: FileError) => void) {
+    this.#files = files
+    this.#now = now
+    this.#fail = fail
+  }
+
+  /** Reads all records. @throws UserError when one is damaged */
+  *load(): Steps<void> {
+    const names = yield* wait<string[]>((done) => this.#files.list('meta', done))
+    for (const name of names) {
+      const key = name.endsWith('.json') ? name.slice(0, -5) : ''
+      if (keyShape.test(key)) this.#values.set(key, yield* readRecordFile(this.#files, `meta/${name}`))
+    }
+  }
+
+  /** Age in ms of the oldest put that the disk has not answered yet; 0 when none. */
+  pendingMs(): number {
+    return this.#running ? this.#now() - this.#since : 0
+  }
+
+  get(key: string): unknown {
+    return this.#values.get(key)
+  }
+
+  keys(): readonly string[] {
+    return [...this.#values.keys()].sort()
+  }
+
+  put(key: string, value: unknown, done: StoreDone): void {
+    invariant(keyShape.test(key), 'S3', `"${key}" is not a record key`)
+    const text = encodeRecord(value)
+    invariant(text.length <= limits.recordBytes, 'S3', `record ${key} has ${text.length} bytes`)
+    this.#values.set(key, value)
+    const known = this.#waiting.get(key)
+    if (known) {
+      known.text = text
+      known.waiters.push(done)
+    } else {
+      this.#waiting.set(key, { text, waiters: [done] })
+    }
+    if (!this.#running) this.#next()
+  }
+
+  #next(): void {
+    const first = this.#waiting.entries().next().value
+    if (first === undefined) return
+    const [key, { text, waiters }] = first
+    this.#waiting.delete(key)
+    this.#running = true
+    this.#since = this.#now()
+    runSteps(replaceFile(this.#files, 'meta', `meta/${key}.json`, text), (error) => {
+      this.#running = false
+      const trouble = error instanceof FileError ? error : null
+      if (error && trouble === null) throw error
+      const failure = trouble && failureOf(trouble)
+      if (trouble && failure === 'io') this.#fail(trouble)
+      for (const waiter of waiters) waiter(failure)
+      if (!this.#running) this.#next()
+    })
+  }
+}

@@ -1,0 +1,326 @@
+/**
+ * Which slots are free, and the promise that nobody ever sees another's old bytes (S2): a slot is handed out only
+ * when it is known to read as zeros, also after a power cut.
+ *
+ *   clean -> ready (its "doubtful" bit is durable) -> mapped (bit cleared in the same commit) -> freed (bit set in
+ *   the commit that unmaps it) -> that commit durable -> zeros written and durable -> clean (bit cleared)
+ *
+ * So whatever is not mapped and may hold bytes has its bit set in the index, and is zeroed again after a crash.
+ */
+import { invariant } from '../kit/failure.ts'
+import type { Log } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import type { Commits } from './commits.ts'
+import type { DataFiles } from './data-files.ts'
+import type { DiskQueue } from './disk-queue.ts'
+import { FileError, type Files, failureOf } from './files.ts'
+import { fileOfSlot, slotBytes, slotOffset, slotsPerGroup } from './format.ts'
+import type { StoreFailure } from './replica.ts'
+import { runSteps, type Steps, wait } from './steps.ts'
+
+const groupBytes = slotsPerGroup / 8
+const zeros = Buffer.alloc(slotBytes)
+
+export interface SlotParts {
+  readonly log: Log
+  readonly files: Files
+  readonly data: DataFiles
+  readonly queue: DiskQueue
+  readonly commits: Commits
+  /** The disk failed in the background. */
+  readonly fail: (error: FileError) => void
+  readonly failed: () => boolean
+}
+
+interface Request {
+  readonly count: number
+  readonly granted: (failure: StoreFailure | null) => void
+}
+
+export class Slots {
+  readonly #parts: SlotParts
+  /** Bits, one a slot. */
+  #mapped = new Uint8Array(0)
+  #doubtful = new Uint8Array(0)
+  /** Slots below this one were used at some time. */
+  #highWater = 0
+  #mappedCount = 0
+  #doubtfulCount = 0
+  #cursor = 0
+  #ready: number[] = []
+  #readyHead = 0
+  #freed: number[] = []
+  #requests: Request[] = []
+  #refilling = false
+  #recycling = false
+  #closing = false
+  #freeBytes: number | null = null
+
+  constructor(parts: SlotParts) {
+    this.#parts = parts
+    parts.commits.groupRow = (group) => this.#row(group)
+  }
+
+  get freeBytes(): number | null {
+    return this.#freeBytes
+  }
+
+  /** Nothing goes on in the background. */
+  get idle(): boolean {
+    return !this.#refilling && !this.#recycling
+  }
+
+  /** At opening. @returns false when two extents claim the slot. */
+  loadMapped(slot: number): boolean {
+    this.#grow(slot)
+    if (bit(this.#mapped, slot)) return false
+    setBit(this.#mapped, slot, true)
+    this.#mappedCount += 1
+    return true
+  }
+
+  /** At opening. */
+  loadDoubtful(group: number, bits: Uint8Array): void {
+    for (let at = 0; at < slotsPerGroup; at++) {
+      if (!bit(bits, at)) continue
+      const slot = group * slotsPerGroup + at
+      this.#grow(slot)
+      this.#setDoubtful(slot, true)
+      this.#freed.push(slot)
+    }
+  }
+
+  /** After opening: begins to fill the pool and to zero what a crash left in doubt. */
+  begin(): void {
+    this.#recycle()
+    this.#refill()
+  }
+
+  /** Calls `granted` when `count` slots can be taken; at once when they are there. */
+  want(count: number, granted: (failure: StoreFailure | null) => void): void {
+    if (this.#requests.length === 0 && this.#readyCount >= count) {
+      granted(null)
+      return
+    }
+    this.#requests.push({ count, granted })
+    this.#refill()
+  }
+
+  /** Takes a slot that `want` granted. The caller maps it in the commit that is being gathered now. */
+  take(): number {
+    const slot = this.#ready[this.#readyHead]
+    invariant(slot !== undefined, 'S2', 'a slot is taken that was not granted')
+    this.#readyHead += 1
+    if (this.#readyHead === this.#ready.length) {
+      this.#ready = []
+      this.#readyHead = 0
+    }
+    setBit(this.#mapped, slot, true)
+    this.#mappedCount += 1
+    this.#setDoubtful(slot, false)
+    this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
+    if (this.#readyCount < limits.slotPool / 2) this.#refill()
+    return slot
+  }
+
+  /** The slot's extent is unmapped in the commit that is being gathered now. */
+  free(slot: number): void {
+    invariant(bit(this.#mapped, slot), 'S2', `slot ${slot} is freed but was not mapped`)
+    setBit(this.#mapped, slot, false)
+    this.#mappedCount -= 1
+    this.#setDoubtful(slot, true)
+    this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
+    this.#freed.push(slot)
+    this.#recycle()
+  }
+
+  /** At a clean end: what waits in the pool was never used, so it is not in doubt. */
+  giveBackPool(): void {
+    this.#closing = true
+    for (const slot of this.#ready.slice(this.#readyHead)) {
+      this.#setDoubtful(slot, false)
+      this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
+    }
+    this.#ready = []
+    this.#readyHead = 0
+  }
+
+  measureSpace(done: () => void): void {
+    this.#parts.files.freeBytes((error, bytes) => {
+      if (error === null && bytes !== undefined) this.#freeBytes = bytes
+      done()
+    })
+  }
+
+  get #readyCount(): number {
+    return this.#ready.length - this.#readyHead
+  }
+
+  #row(group: number): Uint8Array | null {
+    const row = this.#doubtful.slice(group * groupBytes, (group + 1) * groupBytes)
+    return row.some((byte) => byte !== 0) ? row : null
+  }
+
+  #setDoubtful(slot: number, doubtful: boolean): void {
+    if (bit(this.#doubtful, slot) === doubtful) return
+    setBit(this.#doubtful, slot, doubtful)
+    this.#doubtfulCount += doubtful ? 1 : -1
+  }
+
+  #grow(slot: number): void {
+    this.#highWater = Math.max(this.#highWater, slot + 1)
+    const need = (Math.floor(slot / slotsPerGroup) + 1) * groupBytes
+    if (need <= this.#mapped.length) return
+    const size = Math.max(need, this.#mapped.length * 2)
+    const mapped = new Uint8Array(size)
+    const doubtful = new Uint8Array(size)
+    mapped.set(this.#mapped)
+    doubtful.set(this.#doubtful)
+    this.#mapped = mapped
+    this.#doubtful = doubtful
+  }
+
+  #refill(): void {
+    if (this.#refilling || this.#closing || this.#parts.failed()) {
+      if (this.#parts.failed()) this.#refuse('io')
+      return
+    }
+    if (this.#readyCount >= limits.slotPool / 2 && this.#requests.length === 0) return
+    this.#refilling = true
+    runSteps(this.#refillSteps(), (error) => {
+      this.#refilling = false
+      this.#refilled(error)
+    })
+  }
+
+  #refilled(error: unknown): void {
+    if (error instanceof FileError) {
+      if (failureOf(error) === 'no-space') this.#refuse('no-space')
+      else this.#parts.fail(error)
+    } else if (error) {
+      throw error
+    }
+    this.#grant()
+    if (this.#parts.failed()) this.#refuse('io')
+    else if (this.#requests.length > 0) {
+      // Not enough: zeroing may give some, else the disk is full.
+      if (this.#recycling || this.#freed.length > 0) this.#recycle()
+      else this.#refuse('no-space')
+    }
+  }
+
+  *#refillSteps(): Steps<void> {
+    yield* wait((done) => this.measureSpace(() => done(null)))
+    const slots = this.#choose()
+    if (slots.length === 0) return
+    for (const slot of slots) {
+      this.#grow(slot)
+      this.#setDoubtful(slot, true)
+      this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
+    }
+    try {
+      for (const slot of slots) {
+        const file = fileOfSlot(slot)
+        if (!this.#parts.data.has(file)) yield* this.#parts.data.make(file)
+      }
+      yield* wait((done) => this.#parts.commits.durable(done))
+    } catch (error) {
+      for (const slot of slots) this.#freed.push(slot)
+      throw error
+    }
+    if (this.#closing) this.#freed.push(...slots)
+    else this.#ready = this.#ready.slice(this.#readyHead).concat(slots)
+    this.#readyHead = this.#closing ? this.#readyHead : 0
+  }
+
+  /** Slots for the pool: zeroed ones first (they need no new space), then the next ones never used. */
+  #choose(): number[] {
+    const wanted = Math.max(limits.slotPool - this.#readyCount, this.#requests[0]?.count ?? 0)
+    const slots: number[] = []
+    let clean = this.#highWater - this.#mappedCount - this.#doubtfulCount
+    for (let looked = 0; looked < this.#highWater && clean > 0 && slots.length < wanted; looked++) {
+      if (this.#cursor >= this.#highWater) this.#cursor = 0
+      const slot = this.#cursor++
+      if (bit(this.#mapped, slot) || bit(this.#doubtful, slot)) continue
+      slots.push(slot)
+      clean -= 1
+    }
+    const spare = Math.max(0, (this.#freeBytes ?? 0) - limits.diskReserveBytes)
+    const room = Math.max(0, Math.floor(spare / slotBytes) - this.#readyCount)
+    const fresh = Math.min(wanted - slots.length, room)
+    for (let at = 0; at < fresh; at++) slots.push(this.#highWater + at)
+    return slots
+  }
+
+  #grant(): void {
+    while (this.#requests.length > 0) {
+      const request = this.#requests[0]
+      if (request === undefined || request.count > this.#readyCount) return
+      this.#requests.shift()
+      request.granted(null)
+    }
+  }
+
+  #refuse(failure: StoreFailure): void {
+    const requests = this.#requests
+    this.#requests = []
+    for (const request of requests) request.granted(failure)
+  }
+
+  #recycle(): void {
+    if (this.#recycling || this.#closing || this.#freed.length === 0 || this.#parts.failed()) return
+    this.#recycling = true
+    const slots = this.#freed.splice(0, limits.slotsZeroed)
+    runSteps(this.#zeroSteps(slots), (error) => {
+      this.#recycling = false
+      if (error instanceof FileError) this.#parts.fail(error)
+      else if (error) throw error
+      if (this.#requests.length > 0) this.#refill()
+      this.#recycle()
+    })
+  }
+
+  *#zeroSteps(slots: readonly number[]): Steps<void> {
+    // The unmapping must be durable first: else a power cut could bring back a mapping to a slot that is somebody else's.
+    yield* wait((done) => this.#parts.commits.durable(done))
+    const files = new Set<number>()
+    for (const slot of slots) {
+      files.add(fileOfSlot(slot))
+      yield* this.#zeroSlot(slot)
+    }
+    for (const number of files) {
+      if (this.#parts.data.has(number)) {
+        yield* wait((done) =>
+          this.#parts.queue.sync(this.#parts.data.get(number), { diskDone: (error) => done(error) }),
+        )
+      }
+    }
+    for (const slot of slots) {
+      this.#setDoubtful(slot, false)
+      this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
+    }
+    yield* wait((done) => this.#parts.commits.wait(done))
+  }
+
+  /** Reads first: a slot that was only promised, never written, is a hole and shall stay one. */
+  *#zeroSlot(slot: number): Steps<void> {
+    if (!this.#parts.data.has(fileOfSlot(slot))) return
+    const file = this.#parts.data.get(fileOfSlot(slot))
+    const bytes = Buffer.allocUnsafe(slotBytes)
+    const got = yield* wait<number>((done) =>
+      this.#parts.queue.read(file, bytes, 0, slotBytes, slotOffset(slot), { diskDone: done }),
+    )
+    const held = bytes.subarray(0, got)
+    if (held.equals(zeros.subarray(0, got))) return
+    yield* wait((done) =>
+      this.#parts.queue.write(file, [zeros], slotBytes, slotOffset(slot), false, { diskDone: (error) => done(error) }),
+    )
+  }
+}
+
+const bit = (bits: Uint8Array, at: number): boolean => (((bits[at >> 3] ?? 0) >> (at & 7)) & 1) === 1
+
+function setBit(bits: Uint8Array, at: number, on: boolean): void {
+  const byte = bits[at >> 3] ?? 0
+  bits[at >> 3] = on ? byte | (1 << (at & 7)) : byte & ~(1 << (at & 7))
+}

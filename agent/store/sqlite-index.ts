@@ -1,0 +1,111 @@
+/**
+ * The real index: SQLite in a thread of its own, asked by messages; and asynchronous fdatasync of its write-ahead log,
+ * so that a durable commit blocks neither the event loop nor the thread (decision 0003).
+ */
+import fs from 'node:fs'
+import path from 'node:path'
+import { Worker } from 'node:worker_threads'
+import { type FileDone, FileError, type FileValueDone } from './files.ts'
+import type { Index, IndexBatch, IndexContents, IndexOpener } from './index.ts'
+
+type Asked =
+  | { readonly kind: 'lock' | 'load' | 'close' }
+  | { readonly kind: 'open'; readonly storeId: string | null }
+  | { readonly kind: 'commit'; readonly batch: IndexBatch }
+export type IndexRequest = Asked & { readonly number: number }
+export interface IndexAnswer {
+  readonly number: number
+  readonly error: { readonly code: string; readonly message: string } | null
+  readonly value: unknown
+}
+
+export class SqliteOpener implements IndexOpener, Index {
+  readonly #dir: string
+  readonly #worker: Worker
+  readonly #waiting = new Map<number, FileValueDone<unknown>>()
+  #number = 0
+  #logFd = -1
+  #dead: FileError | null = null
+
+  /** @param threadFile index-thread.ts, or what it was bundled to */
+  constructor(dir: string, threadFile: URL) {
+    this.#dir = dir
+    this.#worker = new Worker(threadFile, { workerData: { dir }, name: 'store-index' })
+    this.#worker.on('message', (answer: IndexAnswer) => this.#answered(answer))
+    this.#worker.on('error', (error) => this.#died(error.message))
+    this.#worker.on('exit', () => this.#died('the index thread ended'))
+  }
+
+  lock(done: FileDone): void {
+    this.#ask({ kind: 'lock' }, done)
+  }
+
+  open(storeId: string | null, done: FileValueDone<Index>): void {
+    this.#ask({ kind: 'open', storeId }, (error) => {
+      if (error) done(error)
+      else this.#openLog(done)
+    })
+  }
+
+  load(done: FileValueDone<IndexContents>): void {
+    // What the thread answers to `load` is IndexContents; messages between threads carry no types.
+    this.#ask({ kind: 'load' }, (error, value) => done(error, value as IndexContents))
+  }
+
+  commit(batch: IndexBatch, done: FileDone): void {
+    this.#ask({ kind: 'commit', batch }, done)
+  }
+
+  sync(done: FileDone): void {
+    fs.fdatasync(this.#logFd, (error) => done(error ? new FileError(error.code ?? 'EIO', error.message) : null))
+  }
+
+  close(done: FileDone): void {
+    const closeThread = () =>
+      this.#ask({ kind: 'close' }, (error) => {
+        // Answer when the thread is gone, so that nothing of the store is left behind.
+        this.#worker.once('exit', () => done(error))
+      })
+    if (this.#logFd < 0) closeThread()
+    else fs.close(this.#logFd, closeThread)
+    this.#logFd = -1
+  }
+
+  unlock(done: FileDone): void {
+    this.close(done)
+  }
+
+  #openLog(done: FileValueDone<Index>): void {
+    fs.open(path.join(this.#dir, 'index.db-wal'), 'r+', (error, fd) => {
+      if (error) done(new FileError(error.code ?? 'EIO', error.message))
+      else {
+        this.#logFd = fd
+        done(null, this)
+      }
+    })
+  }
+
+  #ask(asked: Asked, done: FileValueDone<unknown>): void {
+    if (this.#dead) {
+      setImmediate(done, this.#dead)
+      return
+    }
+    this.#number += 1
+    this.#waiting.set(this.#number, done)
+    this.#worker.postMessage({ ...asked, number: this.#number })
+  }
+
+  #answered(answer: IndexAnswer): void {
+    const done = this.#waiting.get(answer.number)
+    this.#waiting.delete(answer.number)
+    if (answer.error) done?.(new FileError(answer.error.code, answer.error.message))
+    else done?.(null, answer.value)
+  }
+
+  #died(why: string): void {
+    this.#dead ??= new FileError('EIO', why)
+    const waiting = [...this.#waiting.values()]
+    this.#waiting.clear()
+    for (const done of waiting) done(this.#dead)
+  }
+}
