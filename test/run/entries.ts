@@ -68,7 +68,7 @@ export const parts = {
     glob: 'test/interop/**/*.test.ts',
     concurrency: 1,
     fileMinutes: 4,
-    tools: ['qemu-io', 'nbdcopy', 'fio'],
+    tools: ['qemu-io', 'nbdcopy', 'nbdfuse', 'fusermount3', 'fio', 'mkfs.ext4', 'fsck.ext4'],
   },
   ui: {
     kind: 'files',

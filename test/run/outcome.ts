@@ -2,7 +2,7 @@
 
 export interface TestResult {
   readonly part: string
-  /** Relative to the checkout: the file that was run. */
+  /** Relative to the checkout: the file that was run; for a part that is one program, its command. */
   readonly file: string
   /** Suites and tests from the outside in, joined by ' > '. */
   readonly name: string

@@ -22,7 +22,7 @@ export async function runProgram({ part, root, command, signal, environment }: P
   signal.addEventListener('abort', stop)
   const [code, deadly] = await once(child, 'exit')
   signal.removeEventListener('abort', stop)
-  const common = { part, file: 'test/run/entries.ts', name: command.join(' ') }
+  const common = { part, file: command.join(' '), name: 'is content' }
   if (code === 0) return [{ ...common, outcome: 'passed', reason: '' }]
   return [{ ...common, outcome: 'failed', reason: deadly === null ? `exit code ${code}` : `ended by ${deadly}` }]
 }

@@ -10,7 +10,6 @@ import { debianPackages, findTool, type Tool } from '../kit/needs.ts'
 /** What a tool needs beside its own package when recommended packages are left out. */
 const companions: Partial<Record<Tool, readonly string[]>> = {
   'qemu-io': ['qemu-block-extra'],
-  nbdcopy: ['fuse3'],
   chromium: ['fonts-dejavu-core'],
 }
 
