@@ -5,7 +5,6 @@
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import { formatSize } from '../../agent/contract/sizes.ts'
-import { TookTooLong } from '../kit/until.ts'
 import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
 import { hold, release } from './api.ts'
 import { type Comparison, compareCopies } from './compare.ts'
@@ -58,16 +57,16 @@ async function letGo(member: Member): Promise<void> {
 }
 
 async function compareStretch(state: LabState, fromExtent: number): Promise<Answer | Unfinished> {
-  const opened = await openInSyncCopies(state)
+  const opened = openInSyncCopies(state)
   try {
     const endMs = performance.now() + stretchMs
     const result = await compareCopies(opened.copies, fromExtent, () => performance.now() > endMs)
     return result.kind === 'unfinished' && opened.copies.length > 1 ? result : answerOf(result, opened)
   } catch (failure) {
-    if (failure instanceof TookTooLong || failure instanceof CouldNot) throw failure
+    if (failure instanceof CouldNot) throw failure
     throw new CouldNot(`the stores could not be read: ${messageOf(failure)}`)
   } finally {
-    await opened.close()
+    opened.close()
   }
 }
 

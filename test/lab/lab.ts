@@ -93,6 +93,7 @@ export async function up(request: LabRequest, options: UpOptions): Promise<LabSt
     await writeConfigs(membersOf(state))
     for (const member of membersOf(state)) await launch(state, member)
     await Promise.all(membersOf(state).map((member) => waitForAnswer(member, limitMs)))
+    await saveState(state)
     await joinAndCreate(state, request, limitMs, giveUp)
     return state
   } catch (failure) {

@@ -68,6 +68,7 @@ export async function layOut(request: LabRequest): Promise<LabState> {
     await mkdir(path.join(dir, name), { recursive: true })
     members.push({
       name,
+      serverId: null,
       dir: path.join(dir, name),
       log: path.join(dir, `${name}.log`),
       api: path.join(socketDir, `${name}-api.sock`),

@@ -24,14 +24,14 @@ export async function launch(state: LabState, member: Member): Promise<ProcessId
   return started
 }
 
-/** Waits until the agent's API answers. @throws CouldNot when its process ends instead; TookTooLong */
+/** Waits until the agent's API answers, and learns its identity. @throws CouldNot when its process ends; TookTooLong */
 export async function waitForAnswer(member: Member, limitMs: number): Promise<void> {
-  await until(`answer of ${member.name}`, limitMs, async () => {
+  const id = await until(`answer of ${member.name}`, limitMs, async () => {
     if (!isRunning(member.process)) return 'ended'
-    return (await statusOf(member)) && 'answers'
-  }).then((how) => {
-    if (how === 'ended') throw new CouldNot(`${member.name} ended at once; its last words:\n${lastLines(member.log)}`)
+    return (await statusOf(member)).server.id
   })
+  if (id === 'ended') throw new CouldNot(`${member.name} ended at once; its last words:\n${lastLines(member.log)}`)
+  member.serverId = id
 }
 
 export async function start(state: LabState, name: string, limitMs: number): Promise<Answer> {

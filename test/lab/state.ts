@@ -11,6 +11,8 @@ const processIdentity = z.strictObject({ pid: z.number().int().positive(), start
 const member = z.strictObject({
   /** `a`, `b`, `c` or `witness`. */
   name: z.string(),
+  /** The identity in its storage folder; null until it has answered for the first time. */
+  serverId: z.string().nullable(),
   /** The agent's storage folder. */
   dir: z.string(),
   log: z.string(),
