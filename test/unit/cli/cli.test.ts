@@ -7,7 +7,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { text } from 'node:stream/consumers'
-import { test } from 'node:test'
+import { after, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { runCli } from '../../../agent/cli/program.ts'
 import type { Terminal } from '../../../agent/cli/terminal.ts'
@@ -22,6 +22,10 @@ import { type Served, serving } from '../control/serving.ts'
 
 const program = fileURLToPath(new URL('../../../agent/cli/main.ts', import.meta.url))
 
+/** Compiled code kept between the processes of this file: each then starts in a third of the time. */
+const compileCache = await mkdtemp(join(tmpdir(), 'mirrorbay-cli-cache-'))
+after(() => rm(compileCache, { recursive: true, force: true }))
+
 interface Ended {
   readonly code: number | null
   readonly out: string
@@ -31,7 +35,13 @@ interface Ended {
 function start(words: readonly string[], environment: Record<string, string> = {}) {
   const child = spawn(process.execPath, [program, ...words], {
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env.PATH, HOME: '/nonexistent', NO_COLOR: '1', ...environment },
+    env: {
+      PATH: process.env.PATH,
+      HOME: '/nonexistent',
+      NO_COLOR: '1',
+      NODE_COMPILE_CACHE: compileCache,
+      ...environment,
+    },
     timeout: 20_000,
   })
   const ended: Promise<Ended> = Promise.all([text(child.stdout), text(child.stderr), once(child, 'close')]).then(
