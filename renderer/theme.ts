@@ -36,6 +36,8 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-dimmed': '#525a66',
     '--mantine-color-placeholder': '#6a727d',
     '--mantine-color-body': '#f5f7f8',
+    // The edge of a field or button is how it is found: 3:1 against what is behind it (WCAG 1.4.11).
+    '--mantine-color-default-border': '#868e98',
     '--mantine-color-error': '#b42318',
     '--mantine-color-anchor': '#075e6d',
   },
@@ -43,6 +45,7 @@ export const cssVariables: CSSVariablesResolver = () => ({
     '--mantine-color-dimmed': '#a9b2bd',
     '--mantine-color-placeholder': '#8d96a1',
     '--mantine-color-body': '#111518',
+    '--mantine-color-default-border': '#6f7a86',
     '--mantine-color-error': '#ff9a8f',
     '--mantine-color-anchor': '#75bfcb',
   },

@@ -68,7 +68,7 @@ export function Overview(props: { status: Status; events: readonly Event[]; nowM
         <Panel title="Servers">
           <Topology servers={pictureOf(status)} nowMs={nowMs} />
           {status.peers.length === 0 && (
-            <p className={css.small}>
+            <p className={`${css.small} ${css.below}`}>
               In this version other servers are named in the configuration: config.json in {status.server.dir}, on each
               server.
             </p>
