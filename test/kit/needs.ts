@@ -15,6 +15,7 @@ export const debianPackages = {
   fio: 'fio',
   fsfreeze: 'util-linux',
   fusermount3: 'fuse3',
+  git: 'git',
   ip: 'iproute2',
   'iscsi-test-cu': 'libiscsi-bin',
   losetup: 'mount',
@@ -69,7 +70,7 @@ function usable(path: string): boolean {
 }
 
 /** @returns a program's full path, null when the machine has none */
-export function findTool(name: Tool): string | null {
+export function findProgram(name: string): string | null {
   const folders = [...(process.env.PATH ?? '').split(delimiter), ...systemFolders]
   for (const folder of folders) {
     const path = join(folder, name)
@@ -82,6 +83,9 @@ export function findTool(name: Tool): string | null {
   }
   return null
 }
+
+/** As findProgram, for the tools of which the Debian package is known. */
+export const findTool = (name: Tool): string | null => findProgram(name)
 
 const isRight = (need: Tool | Right): need is Right => Object.hasOwn(rights, need)
 

@@ -4,8 +4,7 @@
  * no error, the tests that need the tool are then skipped and say so.
  */
 import { spawnSync } from 'node:child_process'
-import { accessSync } from 'node:fs'
-import { debianPackages, findTool, type Tool } from '../kit/needs.ts'
+import { debianPackages, findProgram, findTool, type Tool } from '../kit/needs.ts'
 
 /** What a tool needs beside its own package when recommended packages are left out. */
 const companions: Partial<Record<Tool, readonly string[]>> = {
@@ -16,18 +15,9 @@ const companions: Partial<Record<Tool, readonly string[]>> = {
 /** Milliseconds. apt on a slow mirror; then the tests go on without. */
 const aptMs = 10 * 60_000
 
-function exists(path: string): boolean {
-  try {
-    accessSync(path)
-    return true
-  } catch {
-    return false
-  }
-}
-
 /** @returns the words before apt-get that make it run with rights, null without them */
 function asRoot(): readonly string[] | null {
-  if (!exists('/usr/bin/apt-get')) return null
+  if (findProgram('apt-get') === null) return null
   if (process.getuid?.() === 0) return []
   const sudo = spawnSync('sudo', ['-n', 'true'], { stdio: 'ignore' })
   return sudo.status === 0 ? ['sudo', '-n'] : null
