@@ -11,13 +11,28 @@ import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import type { Bridge, News } from '../../agent/contract/bridge.ts'
+import { headlines } from '../../agent/contract/words.ts'
 import { electronDir, ensureElectron } from '../../build/renderer.ts'
+import { iconSidePx, trayBitmap } from '../../electron/tray-icon.ts'
+import { needs } from '../kit/needs.ts'
 import { until } from '../kit/until.ts'
+import { launchBrowser } from './browser.ts'
 import { openConsole, type TestConsole } from './console.ts'
 import { app, recorded } from './electron-double.ts'
 import { states } from './states.ts'
 
 const double = new URL('./electron-double.ts', import.meta.url).href
+
+/** Runs in the page before its own scripts: what contextBridge would have put there. */
+const bridgeInPage = `window.mirrorbay = {
+  call: (id, request) => window.doubledCall(id, request),
+  watch(told) {
+    const listener = (message) => told(message.data)
+    window.addEventListener('message', listener)
+    window.doubledWatch()
+    return () => window.removeEventListener('message', listener)
+  },
+}`
 
 describe('the Electron shell', () => {
   let server: TestConsole
@@ -140,6 +155,14 @@ describe('the Electron shell', () => {
     assert.deepEqual([news.length, later.length], [before, beforeLater])
   })
 
+  test('every state has a picture of its own, drawn within its frame', () => {
+    const bitmaps = [...headlines, 'no disk' as const, 'lost' as const].map((state) => trayBitmap(state))
+    for (const bitmap of bitmaps) assert.equal(bitmap.length, iconSidePx * iconSidePx * 4)
+    // Seen without colour: only where there is ink. Both kinds of catching up share one picture.
+    const shapes = new Set(bitmaps.map((bitmap) => String(bitmap.filter((_byte, index) => index % 4 === 3))))
+    assert.equal(shapes.size, bitmaps.length - 1)
+  })
+
   test('the tray says the worst headline, with a picture of its own, and that the agent is lost', async () => {
     server.port.show(states['waiting-for-disk'])
     await until('Waiting', 10_000, () => recorded.tooltips.at(-1) === 'Mirrorbay: Waiting')
@@ -150,6 +173,37 @@ describe('the Electron shell', () => {
     assert.equal((await bridge.call('status', {})).kind, 'lost')
     await server.start()
     await until('found again', 10_000, () => recorded.tooltips.at(-1) === 'Mirrorbay: Waiting')
+  })
+
+  test('the page lives on the bridge alone, in a real browser under the policy', needs('chromium'), async () => {
+    server.port.show(states['one-copy-server-back'])
+    const asked = server.port.asked.length
+    await using browser = await launchBrowser()
+    const page = await browser.newPage()
+    const complaints: string[] = []
+    page.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
+    // Chromium does not know our scheme; the same answers come under an address that leads nowhere.
+    await page.route('https://window.invalid/**', async (route) => {
+      const { pathname } = new URL(route.request().url())
+      const answer = await recorded.pages.get('mirrorbay')?.(new Request(`mirrorbay://window${pathname}`))
+      const body = Buffer.from((await answer?.arrayBuffer()) ?? new ArrayBuffer(0))
+      await route.fulfill({ status: answer?.status ?? 500, headers: Object.fromEntries(answer?.headers ?? []), body })
+    })
+    await page.exposeFunction('doubledCall', (id: 'resync', request: unknown) => bridge.call(id, request))
+    await page.exposeFunction('doubledWatch', () => {
+      bridge.watch((news) => {
+        // After the page is closed nobody is left to be told.
+        if (!page.isClosed()) void page.evaluate((told) => window.postMessage(told, '*'), news).catch(() => undefined)
+      })
+    })
+    await page.addInitScript(bridgeInPage)
+    await page.goto('https://window.invalid/')
+    await page.getByRole('button', { name: 'Resync now' }).click()
+    await until('the command', 10_000, () => server.port.asked.length > asked)
+    server.port.show(states.protected)
+    await page.waitForFunction(() => document.title.startsWith('Protected'))
+    assert.deepEqual(complaints, [])
+    recorded.windows[0]?.webContents.emit('did-start-navigation', { isMainFrame: true, isSameDocument: false })
   })
 
   test('closing the window ends neither the shell nor the agent', () => {
