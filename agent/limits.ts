@@ -95,6 +95,10 @@ export const limits = {
   registerReadMs: 5_000,
   /** Milliseconds after which an unanswered question to the arbiter is asked again. */
   registerAnswerMs: 1_500,
+  /** Milliseconds a server may take to prepare a new volume's replica. */
+  createAnswerMs: 15_000,
+  /** Milliseconds each step of an orderly stop may take; then the next one begins without it. */
+  stopStepMs: 6_000,
   /** E8: back-off between two attempts of a replica to return, milliseconds: first and largest. */
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,

@@ -276,6 +276,8 @@ export class Member {
     const stands = relation(configuration, this.known)
     if (stands === 'older') this.#sendKnown(from)
     else this.learn(configuration)
+    // The leader may not have known the volume yet when it was told; telling again is harmless.
+    if (stands === 'same' && this.#phase === 'gathering' && from === leaderOf(this.known)) this.#sendTell()
   }
 
   #onLeave(from: ServerId, configurationId: string): void {
@@ -481,6 +483,11 @@ export class Member {
     if (now - this.#leaveSentMs < limits.leaseMs / 2) return
     this.#leaveSentMs = now
     for (const other of this.#others()) this.#sendLeave(other)
+  }
+
+  /** Shows another server the present configuration. */
+  tellKnown(to: ServerId): void {
+    this.#sendKnown(to)
   }
 
   #sendKnown(to: ServerId): void {

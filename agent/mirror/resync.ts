@@ -194,6 +194,11 @@ export class Resync {
     else this.#void('no decision could be asked for')
   }
 
+  /** C4: the joiner's new run voids the attempt; a proposal under way is decided all the same. */
+  joinerRestarted(server: ServerId): void {
+    if (server === this.#joiner && this.#step !== 'idle' && this.#step !== 'proposing') this.#void('it restarted')
+  }
+
   /** Looks after the joiner; called a few times a second. */
   tick(): void {
     const joiner = this.#joiner

@@ -5,9 +5,10 @@
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
 import { volumeKeyOf } from '../link/messages.ts'
+import type { BeatVolume } from '../membership/heartbeats.ts'
 import { Member, type MemberHost } from '../membership/member.ts'
 import type { Tell } from '../membership/messages.ts'
-import type { Session } from '../membership/session.ts'
+import { leaderOf, type Session } from '../membership/session.ts'
 import { Copier } from '../mirror/copier.ts'
 import { CopyTarget } from '../mirror/copy-target.ts'
 import { Flusher } from '../mirror/flusher.ts'
@@ -15,9 +16,9 @@ import { Incoming } from '../mirror/incoming.ts'
 import { JoinMember } from '../mirror/join-member.ts'
 import { Joiner } from '../mirror/joiner.ts'
 import { MarkKeeper } from '../mirror/marks.ts'
-import type { MirrorSend } from '../mirror/messages.ts'
+import type { MirrorBody, MirrorSend } from '../mirror/messages.ts'
 import { Outgoing } from '../mirror/outgoing.ts'
-import { Resync } from '../mirror/resync.ts'
+import { Resync, type ResyncProgress } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
@@ -48,6 +49,11 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly joinMember: JoinMember
   readonly joiner: Joiner
   readonly clients = new Set<VolumeClient>()
+  readonly sendMirror: MirrorSend
+  /** Since when and why servers are out of the set, as this run saw it. */
+  readonly absences = new Map<ServerId, { readonly reason: string; readonly sinceMs: number }>()
+  /** This volume's part in heartbeats. */
+  readonly beat: BeatVolume
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
   readonly #reads: Admission<ReadRequest>
   readonly #writes: Admission<WriteRequest>
@@ -57,7 +63,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly #reading = new Map<ReadRequest, number>()
   /** Reads whose data is there while the lease is not (R2). */
   #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
+  readonly #runs = new Map<ServerId, number>()
   #whenQuiet: (() => void) | null = null
+  /** What the leader told lately of its resync, at a server that does not lead. */
+  #heardProgress: { readonly atMs: number; readonly progress: ResyncProgress } | null = null
 
   constructor(world: VolumeWorld) {
     this.world = world
@@ -65,6 +74,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.key = volumeKeyOf(world.volumeId)
     const { links, clock, store, self, digest } = world
     const send: MirrorSend = (to, kind, body) => world.send(to, kind, { ...body, volume: world.volumeId })
+    this.sendMirror = send
     const volumeKey = this.key
     const ownReplicaFailed = (failure: StoreFailure) => this.#ownReplicaFailed(failure)
     this.policing = new Policing({
@@ -109,6 +119,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.resync = new Resync(resyncWorld(this, send))
     this.joiner = new Joiner(joinerWorld(this, send))
+    this.beat = this.#makeBeat()
     this.#reads = new Admission((request) => this.policing.acquire(request))
     this.#writes = new Admission((request) => this.policing.acquire(request))
   }
@@ -293,13 +304,45 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   tellPeople(kind: VolumeEvent, details: Record<string, string | number>): void {
+    const server = this.member.known.replicas.find((replica) => replica.serverId === details['server'])?.serverId
+    if (kind === 'left' && server !== undefined) {
+      this.absences.set(server, { reason: String(details['reason']), sinceMs: this.world.clock.wallMs() })
+    }
     this.world.event(kind, details)
     this.world.changed()
   }
 
+  /** Another server's link shows a run; its old one's attempt and numbers are void. */
+  peerRun(peer: ServerId): void {
+    const before = this.#runs.get(peer)
+    const run = this.world.links.peer(peer)?.run
+    if (run === undefined || before === run) return
+    this.#runs.set(peer, run)
+    if (before === undefined) return
+    this.incoming.originRestarted(peer)
+    this.joiner.leaderLost(peer)
+    this.resync.joinerRestarted(peer)
+  }
+
+  #makeBeat(): BeatVolume {
+    const volume = this
+    return {
+      key: this.key,
+      get session() {
+        return volume.member.session?.number ?? 0
+      },
+      get lowWater() {
+        return volume.outgoing.lowWater
+      },
+      answerHeartbeat: (from, session) => this.member.answerHeartbeat(from, session),
+      heartbeatAnswered: (by, session, sentAtMs) => this.#heartbeatAnswered(by, session, sentAtMs),
+      confirmedBelow: (from, lowWater) => this.incoming.confirmedBelow(from, lowWater),
+    }
+  }
+
   // --- now and then -----------------------------------------------------------------------------------------------
 
-  heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
+  #heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
     this.member.heartbeatAnswered(by, session, sentAtMs)
     if (this.#awaitingLease.length === 0 || !this.member.mayAnswerRead()) return
     const waiting = this.#awaitingLease
@@ -312,8 +355,45 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
     this.member.tick()
     this.resync.tick()
+    this.#tellProgress()
     this.joiner.tick()
     this.marks.tick()
+  }
+
+  // --- resync, as people see and steer it -------------------------------------------------------------------------
+
+  /** Measured by the leader; null when nothing is known to be resyncing. */
+  progress(): ResyncProgress | null {
+    const own = this.resync.progress()
+    if (own !== null) return own
+    const heard = this.#heardProgress
+    if (heard === null || this.world.clock.monotonicMs() - heard.atMs > limits.leaseMs) return null
+    const { joiner } = heard.progress
+    return this.member.known.inSync.includes(joiner) ? null : heard.progress
+  }
+
+  heardProgress(from: ServerId, body: MirrorBody<'join.progress'>): void {
+    if (from !== leaderOf(this.member.known)) return
+    this.#heardProgress = { atMs: this.world.clock.monotonicMs(), progress: body }
+    this.world.changed()
+  }
+
+  /** Somebody pressed Resync now, Pause or Continue, here or at another server. */
+  steer(action: 'now' | 'pause' | 'continue'): void {
+    if (action === 'pause') this.resync.pause()
+    else this.resync.continue()
+    if (action === 'now' && this.member.phase === 'outside') this.joiner.hurry()
+    this.#tellProgress()
+  }
+
+  #tellProgress(): void {
+    const progress = this.resync.progress()
+    if (progress === null) return
+    const body = { ...this.resync.scope(), ...progress }
+    for (const replica of this.member.known.replicas) {
+      if (replica.serverId !== this.world.self) this.sendMirror(replica.serverId, 'join.progress', body)
+    }
+    this.world.changed()
   }
 
   /** E8: only what clients wait for counts: their reads, writes and flushes, here or mirrored. */

@@ -1,0 +1,402 @@
+/**
+ * The agent: the only file that builds the real clock, disks and network, and joins the modules. It runs without a
+ * window; `mirrorbay agent --dir DIR` calls runAgent.
+ */
+import './thread-pool.ts'
+import { createHash, randomBytes } from 'node:crypto'
+import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { pino } from 'pino'
+import { type AgentConfig, agentConfig } from './contract/config.ts'
+import type { EventKind } from './contract/events.ts'
+import type { Fault } from './contract/operations.ts'
+import { EnginePort } from './control/engine-port.ts'
+import { ChangeNotifier, EventLog } from './control/event-log.ts'
+import { startControl } from './control/server.ts'
+import { startNbdServer } from './frontends/nbd/server.ts'
+import { UserError } from './kit/failure.ts'
+import { isIdText, type ServerId, serverId } from './kit/ids.ts'
+import type { Clock, Log, RandomSource } from './kit/world.ts'
+import { checkLimits, limits } from './limits.ts'
+import type { LinkEvents } from './link/messages.ts'
+import { type LinkHub, startLinks } from './link/tcp.ts'
+import { StoreFaults } from './store/faults.ts'
+import { openStore } from './store/open-store.ts'
+import type { Records, Store } from './store/replica.ts'
+import { version } from './version.ts'
+import { Engine } from './volume/engine.ts'
+import type { VolumeEvent } from './volume/world.ts'
+
+/** A1: monotonic time, and the larger of monotonic and wall-clock progress for judging the own lease. */
+function realClock(): Clock {
+  const startWallMs = Date.now()
+  const startMonotonicMs = performance.now()
+  let leaseMs = 0
+  return {
+    monotonicMs: () => performance.now(),
+    leaseMs: () => {
+      const monotonic = performance.now() - startMonotonicMs
+      leaseMs = Math.max(leaseMs, monotonic, Date.now() - startWallMs)
+      return leaseMs
+    },
+    wallMs: () => Date.now(),
+    after: (delayMs, fire) => {
+      const timer = setTimeout(fire, delayMs)
+      return { cancel: () => clearTimeout(timer) }
+    },
+    nextTurn: (fire) => {
+      setImmediate(fire)
+    },
+  }
+}
+
+const realRandom: RandomSource = { id: () => randomBytes(16).toString('hex'), unit: Math.random }
+
+/** 128 bits of SHA-256: collisions are out of reach, so equal digests mean equal bytes (C4). */
+const digest = (data: Uint8Array): string => createHash('sha256').update(data).digest().toString('base64', 0, 16)
+
+async function readConfig(dir: string): Promise<AgentConfig> {
+  const path = join(dir, 'config.json')
+  const refuse = (happened: string): UserError =>
+    new UserError({
+      code: 'config-refused',
+      happened,
+      dataIsSafe: 'Nothing was touched.',
+      next: `Correct ${path}, or make a new one with "mirrorbay init".`,
+    })
+  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
+    throw refuse(error.code === 'ENOENT' ? `There is no configuration in ${dir}.` : `${path}: ${error.message}`)
+  })
+  let value: unknown
+  try {
+    value = JSON.parse(text)
+  } catch (error) {
+    throw refuse(`${path} is not valid JSON: ${error instanceof Error ? error.message : String(error)}`)
+  }
+  const parsed = agentConfig.safeParse(value)
+  if (parsed.success) return parsed.data
+  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`)
+  throw refuse(`${path} cannot be used: ${problems.slice(0, 3).join('; ')}`)
+}
+
+/** Kept apart from the store's records: whoever may read it may use the console. */
+async function consoleToken(dir: string): Promise<string> {
+  const path = join(dir, 'console-token')
+  const present = await readFile(path, 'utf8').catch(() => '')
+  if (/^[0-9a-f]{64}$/.test(present)) return present
+  const token = randomBytes(32).toString('hex')
+  await writeFile(path, token, { mode: 0o600 })
+  return token
+}
+
+const put = (records: Records, key: string, value: unknown): Promise<void> =>
+  new Promise((resolve, reject) => {
+    records.put(key, value, (failure) => {
+      if (failure === null) resolve()
+      else reject(new Error(`the record ${key} could not be written (${failure})`))
+    })
+  })
+
+/** This server's identity: made once per storage folder. */
+async function identity(records: Records): Promise<ServerId> {
+  const present = records.get('identity')
+  const id = typeof present === 'object' && present !== null && 'serverId' in present ? present.serverId : undefined
+  if (isIdText(id)) return serverId(id)
+  const made = serverId(realRandom.id())
+  await put(records, 'identity', { serverId: made })
+  return made
+}
+
+function knownIds(records: Records): Record<string, ServerId> {
+  const present = records.get('peers')
+  const ids: Record<string, ServerId> = {}
+  if (typeof present !== 'object' || present === null) return ids
+  for (const [name, id] of Object.entries(present)) if (isIdText(id)) ids[name] = serverId(id)
+  return ids
+}
+
+const closeStore = (store: Store): Promise<void> =>
+  new Promise((resolve, reject) => {
+    store.close((failure) => (failure === null ? resolve() : reject(new Error(`the store did not close: ${failure}`))))
+  })
+
+/** Volume events and their names in the activity list; null: not shown as such. */
+const eventNames: Record<VolumeEvent | 'created' | 'waiting', EventKind> = {
+  created: 'volume-created',
+  serving: 'volume-serving',
+  waiting: 'volume-waiting',
+  left: 'server-left',
+  joined: 'server-joined',
+  'split-brain': 'split-brain-found',
+  'register-alarm': 'split-brain-found',
+  'resync-started': 'resync-started',
+  'resync-voided': 'resync-voided',
+  'resync-paused': 'resync-paused',
+  'resync-continued': 'resync-continued',
+}
+
+class Agent {
+  readonly #dir: string
+  readonly #clock = realClock()
+  readonly #log: Log & { flush(done: () => void): void }
+  readonly #allowFaults = process.env['MIRRORBAY_FAULTS'] === '1'
+  readonly #faults = new StoreFaults()
+  readonly #changes = new ChangeNotifier({ clock: this.#clock })
+  readonly #eventLog = new EventLog({ clock: this.#clock, changed: () => this.#changes.changed() })
+  readonly #startedMs = Date.now()
+  #ended: () => void = () => undefined
+  #stopping: Promise<void> | null = null
+  /** In reverse order at the end; each at most limits.stopStepMs. */
+  readonly #closers: { readonly what: string; readonly close: () => Promise<void> }[] = []
+
+  constructor(dir: string) {
+    this.#dir = dir
+    const level = process.env['MIRRORBAY_LOG'] ?? 'info'
+    // Not synchronous: a log on a hung disk must not hold the event loop.
+    this.#log = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 1, sync: false }))
+  }
+
+  async run(): Promise<void> {
+    checkLimits()
+    const config = await readConfig(this.#dir)
+    const store = await openStore({
+      dir: this.#dir,
+      clock: this.#clock,
+      log: this.#log,
+      ...(this.#allowFaults ? { faults: this.#faults } : {}),
+    })
+    this.#closers.push({ what: 'the store', close: () => closeStore(store) })
+    const ended = new Promise<void>((resolve) => {
+      this.#ended = resolve
+    })
+    const onSignal = () => void this.stop()
+    process.on('SIGTERM', onSignal)
+    process.on('SIGINT', onSignal)
+    try {
+      await this.#join(config, store)
+      await ended
+    } catch (error) {
+      await this.#close()
+      throw error
+    } finally {
+      process.off('SIGTERM', onSignal)
+      process.off('SIGINT', onSignal)
+      await new Promise<void>((resolve) => this.#log.flush(() => resolve()))
+    }
+  }
+
+  async #join(config: AgentConfig, store: Store): Promise<void> {
+    const self = await identity(store.records)
+    const clock = this.#clock
+    const log = this.#log
+    const engineBox: { engine: Engine | null; hub: LinkHub | null } = { engine: null, hub: null }
+    const hub = await this.#startLinks(config, store, self, {
+      onMessage: (from, run, message, ordered) => engineBox.engine?.onMessage(from, run, message, ordered),
+      onPeerRun: (peer, run) => {
+        this.#peerSeen(engineBox.hub, store, peer)
+        engineBox.engine?.onPeerRun(peer, run)
+      },
+      onPeerDisconnected: (peer) => {
+        const name = engineBox.hub?.known().find((server) => server.id === peer)?.name ?? null
+        this.#eventLog.append('peer-lost', { server: name })
+        engineBox.engine?.onPeerDisconnected(peer)
+      },
+    })
+    engineBox.hub = hub
+    this.#closers.push({ what: 'the links', close: () => hub.close() })
+    const nameOf = (id: unknown) =>
+      id === self ? config.name : (hub.known().find((server) => server.id === id)?.name ?? null)
+    const engine = new Engine({
+      self,
+      selfRun: store.run,
+      clock,
+      random: realRandom,
+      log,
+      store,
+      links: hub,
+      digest,
+      servers: () => hub.known().flatMap((server) => (server.id === null ? [] : [server.id])),
+      event: (kind, volume, details) => {
+        const { server, ...others } = details
+        this.#eventLog.append(eventNames[kind], {
+          volume,
+          server: server === undefined ? null : nameOf(server),
+          details: others,
+        })
+      },
+      changed: () => this.#changes.changed(),
+    })
+    engineBox.engine = engine
+    this.#closers.push({ what: 'the engine', close: async () => engine.stop() })
+    engine.start()
+    for (const damage of engine.damaged) log.error({ damage }, 'part of this folder cannot be used; it is left alone')
+    if (config.role === 'storage') await this.#startNbd(config, engine)
+    await this.#startControl(config, store, engine, hub)
+    this.#closers.push({ what: 'the volumes', close: () => this.#leaveVolumes(engine) })
+    this.#eventLog.append('agent-started', { details: { run: store.run, before: store.previousEnd } })
+    log.info({ name: config.name, id: self, run: store.run, before: store.previousEnd }, 'the agent runs')
+  }
+
+  async #startLinks(config: AgentConfig, store: Store, self: ServerId, events: LinkEvents): Promise<LinkHub> {
+    return startLinks({
+      self: { id: self, name: config.name, role: config.role, run: store.run },
+      listen: { host: config.link.host, port: config.link.port },
+      secret: config.link.secret,
+      peers: config.peers,
+      knownIds: knownIds(store.records),
+      events,
+      clock: this.#clock,
+      random: realRandom,
+      log: this.#log,
+      allowFaults: this.#allowFaults,
+    })
+  }
+
+  /** Remembers which id a peer of this name has shown, so that nobody else passes for it later. */
+  #peerSeen(hub: LinkHub | null, store: Store, peer: ServerId): void {
+    const name = hub?.known().find((server) => server.id === peer)?.name
+    this.#eventLog.append('peer-connected', { server: name ?? null })
+    const present = knownIds(store.records)
+    if (name === undefined || present[name] === peer) return
+    store.records.put('peers', { ...present, [name]: peer }, (failure) => {
+      if (failure !== null) this.#log.warn({ name, failure }, 'could not remember a peer')
+    })
+  }
+
+  async #startNbd(config: AgentConfig, engine: Engine): Promise<void> {
+    const { host, port, unix } = config.nbd
+    if (port === null && unix === null) return
+    const nbd = await startNbdServer({
+      devices: engine,
+      host,
+      port,
+      unixPath: unix,
+      clock: this.#clock,
+      log: this.#log,
+    })
+    this.#closers.push({ what: 'the NBD frontend', close: () => nbd.close() })
+  }
+
+  async #startControl(config: AgentConfig, store: Store, engine: Engine, hub: LinkHub): Promise<void> {
+    const consoleRecord = store.records.get('console')
+    const lastPort =
+      typeof consoleRecord === 'object' && consoleRecord !== null && 'port' in consoleRecord ? consoleRecord.port : null
+    const port = new EnginePort({
+      engine,
+      clock: this.#clock,
+      eventLog: this.#eventLog,
+      changes: this.#changes,
+      version,
+      server: {
+        id: engine.world.self,
+        name: config.name,
+        role: config.role,
+        run: store.run,
+        pid: process.pid,
+        dir: this.#dir,
+        startedMs: this.#startedMs,
+      },
+      servers: () => hub.known(),
+      freeBytes: () => store.freeBytes(),
+      nbdUris: (name) => nbdUris(config, name),
+      stop: async () => {
+        // The answer comes before the end.
+        this.#clock.after(20, () => void this.stop())
+      },
+    })
+    const options = {
+      port,
+      socketPath: config.control.socket ?? join(this.#dir, 'api.sock'),
+      rendererDir: join(import.meta.dirname, '..', 'dist', 'renderer'),
+      version,
+      allowFaults: this.#allowFaults,
+      setFault: (fault: Fault) => this.#setFault(fault, hub),
+      clock: this.#clock,
+      log: this.#log,
+    }
+    const console = { host: config.control.host, token: await consoleToken(this.#dir) }
+    const wanted = config.control.port ?? (typeof lastPort === 'number' ? lastPort : null)
+    const control = await startControl({ ...options, console: { ...console, port: wanted } }).catch(
+      (error: unknown) => {
+        // A port that was only remembered may have been taken meanwhile.
+        if (config.control.port !== null || !(error instanceof UserError) || error.code !== 'console-port-in-use')
+          throw error
+        return startControl({ ...options, console: { ...console, port: null } })
+      },
+    )
+    this.#closers.push({ what: 'the control API', close: () => control.close() })
+    if (control.consolePort !== lastPort) await put(store.records, 'console', { port: control.consolePort })
+  }
+
+  async #setFault(fault: Fault, hub: LinkHub): Promise<void> {
+    switch (fault.kind) {
+      case 'cut':
+        return hub.cut(fault.peer, fault.oneWay ? 'out' : 'both')
+      case 'heal':
+        return hub.heal()
+      case 'disk-fail':
+      case 'disk-full':
+      case 'off':
+        this.#faults.set(fault.kind)
+        return
+      case 'disk-slow':
+        this.#faults.set(`slow=${fault.delayMs}`)
+        return
+      case 'bitflip':
+        throw new UserError({
+          code: 'not-built',
+          happened: 'Turning over a bit behind the store is not built yet.',
+          dataIsSafe: 'Nothing was changed.',
+          next: 'Block checksums and their repair come with a later version.',
+        })
+    }
+  }
+
+  /** E7: finish, flush, hand over; whoever waits is not waited for longer than limits.stopStepMs. */
+  async #leaveVolumes(engine: Engine): Promise<void> {
+    await Promise.all(
+      [...engine.volumes.values()].map(async (volume) => {
+        await new Promise<void>((resolve) => volume.hold(resolve))
+        if (volume.serving === null) return
+        await new Promise<void>((resolve) => volume.flusher.flush(() => resolve()))
+        if (!volume.member.leave('left')) return
+        while (volume.member.phase === 'left') await new Promise<void>((resolve) => this.#clock.after(20, resolve))
+      }),
+    )
+  }
+
+  /** Ends in order: clients, volumes, links, store. Said twice, done once. */
+  stop(): Promise<void> {
+    this.#stopping ??= this.#close().then(() => this.#ended())
+    return this.#stopping
+  }
+
+  async #close(): Promise<void> {
+    this.#eventLog.append('agent-stopping')
+    for (const { what, close } of this.#closers.splice(0).reverse()) {
+      const late = new Promise<'late'>((resolve) => this.#clock.after(limits.stopStepMs, () => resolve('late')))
+      const outcome = await Promise.race([close(), late]).catch((error: unknown) => {
+        this.#log.error({ what, error: String(error) }, 'did not close in order')
+      })
+      if (outcome === 'late') this.#log.warn({ what }, 'did not close in time; going on without it')
+    }
+    this.#changes.close()
+  }
+}
+
+function nbdUris(config: AgentConfig, name: string): { tcp: string | null; unix: string | null } {
+  const { host, port, unix } = config.nbd
+  return {
+    tcp: port === null ? null : `nbd://${host}:${port}/${name}`,
+    unix: unix === null ? null : `nbd+unix:///${name}?socket=${unix}`,
+  }
+}
+
+/**
+ * Runs an agent in a storage folder until it is told to stop.
+ * @throws UserError when it cannot start; the folder is left as it was
+ */
+export async function runAgent({ dir }: { dir: string }): Promise<void> {
+  await mkdir(dir, { recursive: true }).catch(() => undefined)
+  await new Agent(dir).run()
+}

@@ -1,0 +1,198 @@
+/** The volumes that are being created, at the server that was asked and at those that prepare. */
+import { UserError } from '../kit/failure.ts'
+import type { ServerId, VolumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import type { Configuration } from '../membership/configuration.ts'
+import { RecordFile, recordKey, type VolumeRecord } from '../membership/record.ts'
+import type { ReplicaStore } from '../store/replica.ts'
+import { type CreateRequest, checkSize, creationMessages, Preparation, plan, preparedRecord } from './creation.ts'
+import type { Engine } from './engine.ts'
+
+interface Prepared {
+  readonly record: VolumeRecord
+  readonly replica: ReplicaStore
+  /** Who prepared it for another server looks at the register now and then: the commit may have been lost. */
+  askAtMs: number
+}
+
+export class Creations {
+  readonly #engine: Engine
+  readonly #prepared = new Map<VolumeId, Prepared>()
+  readonly #preparations = new Map<VolumeId, Preparation>()
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+  }
+
+  /** Found at start: whether its volume exists is known to the register only. */
+  resume(record: VolumeRecord, replica: ReplicaStore): void {
+    this.#prepared.set(record.known.volumeId, { record, replica, askAtMs: 0 })
+  }
+
+  /** @throws UserError (as a rejection) when a server refuses or does not answer; then nothing remains. */
+  async create(request: CreateRequest): Promise<void> {
+    checkSize(request.sizeBytes)
+    const { world } = this.#engine
+    const configuration = plan(request, () => world.random.id())
+    const id = configuration.volumeId
+    if (this.#isTaken(request.name, id)) throw nameTaken(request.name)
+    const problems = await this.#prepareAll(configuration)
+    const refusal = problems.length > 0 ? refused(problems) : await this.#beginRegister(configuration)
+    if (refusal !== null) {
+      this.#tellOthers(configuration, 'create.abandon', { volume: id })
+      this.#abandon(id)
+      throw refusal
+    }
+    this.#tellOthers(configuration, 'create.commit', { configuration })
+    this.#commit(id)
+    world.event('created', configuration.volumeName, {})
+  }
+
+  #isTaken(name: string, id: VolumeId): boolean {
+    if (this.#engine.has(name, id) || this.#engine.volumes.size >= limits.volumes) return true
+    return [...this.#prepared.values()].some(({ record }) => record.known.volumeName === name)
+  }
+
+  #prepareAll(configuration: Configuration): Promise<{ server: ServerId; problem: string }[]> {
+    return new Promise((resolve) => {
+      const servers = configuration.inSync
+      const { volumeId } = configuration
+      const preparation = new Preparation(volumeId, servers, (problems) => {
+        this.#preparations.delete(volumeId)
+        resolve(problems)
+      })
+      this.#preparations.set(volumeId, preparation)
+      this.#engine.world.clock.after(limits.createAnswerMs, () => preparation.timeOut())
+      this.#tellOthers(configuration, 'create.prepare', { configuration })
+      this.#prepare(configuration, (problem) => preparation.answer(this.#engine.world.self, problem))
+    })
+  }
+
+  #beginRegister(configuration: Configuration): Promise<UserError | null> {
+    return new Promise((resolve) => {
+      const arbiter = this.#engine.arbiters.at(configuration.arbiter.serverId)
+      arbiter.ask({ operation: 'create', configuration }, (answer) => {
+        resolve(answer?.outcome === 'stored' ? null : registerFailed())
+      })
+    })
+  }
+
+  onMessage(from: ServerId, kind: keyof typeof creationMessages, body: unknown): boolean {
+    switch (kind) {
+      case 'create.prepare': {
+        const parsed = creationMessages[kind].safeParse(body)
+        if (!parsed.success) return false
+        const volume = parsed.data.configuration.volumeId
+        this.#prepare(parsed.data.configuration, (problem) => this.#tell(from, 'create.prepared', { volume, problem }))
+        return true
+      }
+      case 'create.prepared': {
+        const parsed = creationMessages[kind].safeParse(body)
+        if (parsed.success) this.#preparations.get(parsed.data.volume)?.answer(from, parsed.data.problem)
+        return parsed.success
+      }
+      case 'create.commit': {
+        const parsed = creationMessages[kind].safeParse(body)
+        if (parsed.success) this.#commit(parsed.data.configuration.volumeId)
+        return parsed.success
+      }
+      case 'create.abandon': {
+        const parsed = creationMessages[kind].safeParse(body)
+        if (parsed.success) this.#abandon(parsed.data.volume)
+        return parsed.success
+      }
+    }
+  }
+
+  #prepare(configuration: Configuration, done: (problem: string | null) => void): void {
+    const { world } = this.#engine
+    const { volumeId, volumeName, sizeBytes } = configuration
+    if (!configuration.inSync.includes(world.self)) return done('it is not named among the servers')
+    if (this.#isTaken(volumeName, volumeId)) return done(`it already has a shared disk named ${volumeName}`)
+    world.store.createReplica(volumeId, sizeBytes, (failure, replica) => {
+      if (failure !== null || replica === undefined) {
+        return done(failure === 'no-space' ? 'its disk is full' : 'its disk failed')
+      }
+      const record = preparedRecord(configuration)
+      world.store.records.put(recordKey(volumeId), record, (second) => {
+        if (second !== null) return done('its disk failed')
+        const askAtMs = world.clock.monotonicMs() + 2 * limits.createAnswerMs
+        this.#prepared.set(volumeId, { record, replica, askAtMs })
+        done(null)
+      })
+    })
+  }
+
+  #commit(id: VolumeId): void {
+    const prepared = this.#prepared.get(id)
+    if (prepared === undefined) return
+    this.#prepared.delete(id)
+    const record = { ...prepared.record, prepared: false }
+    const file = new RecordFile(this.#engine.world.store.records, id, record)
+    file.save({}, (failure) => {
+      // Not durable: the next start asks the register again. This run goes on with what it knows.
+      if (failure !== null)
+        this.#engine.world.log.warn({ volume: id, failure }, 'could not record that a volume begins')
+    })
+    this.#engine.open(record, prepared.replica)
+  }
+
+  #abandon(id: VolumeId): void {
+    if (!this.#prepared.delete(id)) return
+    const { store, log } = this.#engine.world
+    store.records.put(recordKey(id), null, () => {
+      store.deleteReplica(id, (failure) => {
+        if (failure !== null)
+          log.warn({ volume: id, failure }, 'could not delete the replica of a volume that was not made')
+      })
+    })
+  }
+
+  tick(): void {
+    const now = this.#engine.world.clock.monotonicMs()
+    for (const [id, prepared] of this.#prepared) {
+      if (now < prepared.askAtMs || this.#preparations.has(id)) continue
+      prepared.askAtMs = now + limits.registerReadMs
+      const arbiter = this.#engine.arbiters.at(prepared.record.known.arbiter.serverId)
+      if (!arbiter.reachable()) continue
+      arbiter.ask({ operation: 'read', volumeId: id }, (answer) => {
+        if (answer?.outcome === 'stored') this.#commit(id)
+      })
+    }
+  }
+
+  #tellOthers(configuration: Configuration, kind: string, body: Record<string, unknown>): void {
+    for (const server of configuration.inSync) if (server !== this.#engine.world.self) this.#tell(server, kind, body)
+  }
+
+  #tell(to: ServerId, kind: string, body: Record<string, unknown>): void {
+    this.#engine.world.links.send(to, { type: 'control', kind, body })
+  }
+}
+
+function nameTaken(name: string): UserError {
+  return new UserError({
+    code: 'volume-exists',
+    happened: `There is already a shared disk named ${name}, or the limit of ${limits.volumes} is reached.`,
+    dataIsSafe: 'Nothing was changed.',
+    next: 'Choose another name.',
+  })
+}
+
+function refused(problems: readonly { server: ServerId; problem: string }[]): UserError {
+  return new UserError({
+    code: 'server-refused',
+    happened: `The shared disk was not made: ${problems.map(({ problem }) => problem).join('; ')}.`,
+    dataIsSafe: 'Nothing was changed.',
+    next: 'Look after the server that refused, then try again.',
+  })
+}
+
+function registerFailed(): UserError {
+  return new UserError({
+    code: 'arbiter-unreachable',
+    happened: 'The shared disk was not made: the server that decides in a dispute did not answer.',
+    dataIsSafe: 'Nothing was changed.',
+    next: 'Make sure that it is running and reachable, then try again.',
+  })
+}

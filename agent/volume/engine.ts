@@ -1,0 +1,224 @@
+/** One agent's engine: its volumes, the registers it keeps for others, and the traffic between servers. */
+import { z } from 'zod'
+import { isIdText, type ServerId, type VolumeId, volumeId } from '../kit/ids.ts'
+import type { Clock, Log, RandomSource } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import { type LinkEvents, type Links, type Message, volumeKeyOf } from '../link/messages.ts'
+import { ArbiterClient } from '../membership/arbiter-client.ts'
+import { Heartbeats } from '../membership/heartbeats.ts'
+import { Silence } from '../membership/lease.ts'
+import { RecordFile, readVolumeRecords, type VolumeRecord } from '../membership/record.ts'
+import { Registers } from '../membership/register.ts'
+import type { Digest } from '../mirror/copier.ts'
+import type { ReplicaStore, Store } from '../store/replica.ts'
+import type { BlockDevice, BlockDevices } from './block-device.ts'
+import { Creations } from './creations.ts'
+import { routeControl, routeHot } from './routing.ts'
+import { Volume } from './volume.ts'
+import type { VolumeEvent } from './world.ts'
+
+export interface EngineWorld {
+  readonly self: ServerId
+  readonly selfRun: number
+  readonly clock: Clock
+  readonly random: RandomSource
+  readonly log: Log
+  readonly store: Store
+  readonly links: Links
+  readonly digest: Digest
+  /** All servers of the cluster that this one has met, without itself. */
+  servers(): Iterable<ServerId>
+  event(kind: VolumeEvent | 'created' | 'waiting', volumeName: string, details: Record<string, string | number>): void
+  changed(): void
+}
+
+const tickMs = limits.heartbeatMs / 2
+const volumeOfBody = z.object({ volume: z.string() })
+
+export class Engine implements LinkEvents, BlockDevices {
+  readonly world: EngineWorld
+  readonly volumes = new Map<VolumeId, Volume>()
+  readonly heartbeats: Heartbeats
+  readonly registers: Registers
+  readonly arbiters: ArbiterClient
+  readonly creations: Creations
+  readonly #byKey = new Map<number, Volume>()
+  readonly #silence = new Silence()
+  /** Records or replicas that do not fit together: shown, never touched. */
+  readonly damaged: string[] = []
+  #lastTickMs: number
+  #ticks = 0
+  #stopped = false
+
+  constructor(world: EngineWorld) {
+    this.world = world
+    const { links, clock, self } = world
+    this.registers = new Registers(world.store.records)
+    this.arbiters = new ArbiterClient({ self, links, clock, registers: this.registers })
+    this.creations = new Creations(this)
+    this.heartbeats = new Heartbeats({
+      links,
+      clock,
+      silence: this.#silence,
+      volumes: () => this.#beats(),
+      volume: (key) => this.#beat(this.#byKey.get(key)),
+    })
+    this.#lastTickMs = clock.monotonicMs()
+  }
+
+  /** Opens every volume that this folder knows, and begins to tick. */
+  start(): void {
+    const replicas = new Map(this.world.store.replicas().map((replica) => [replica.volumeId, replica]))
+    const { found, unreadable } = readVolumeRecords(this.world.store.records)
+    this.damaged.push(...unreadable)
+    for (const record of found) {
+      const replica = replicas.get(record.known.volumeId)
+      if (replica === undefined) this.damaged.push(`volume ${record.known.volumeName}: its replica is missing`)
+      else if (record.prepared) this.creations.resume(record, replica)
+      else this.open(record, replica)
+    }
+    this.#tick()
+  }
+
+  /** Nothing is decided, sent or answered any more. */
+  stop(): void {
+    this.#stopped = true
+  }
+
+  open(record: VolumeRecord, replica: ReplicaStore): void {
+    const { known } = record
+    const { self, selfRun, links, clock, random, log, store, digest } = this.world
+    const volume = new Volume({
+      self,
+      selfRun,
+      volumeId: known.volumeId,
+      links,
+      clock,
+      random,
+      log,
+      digest,
+      silence: this.#silence,
+      arbiter: this.arbiters.at(known.arbiter.serverId),
+      record: new RecordFile(store.records, known.volumeId, record),
+      store: replica,
+      send: (to, kind, body) => this.#sendMirror(to, kind, body),
+      event: (kind, details) => this.world.event(kind, known.volumeName, details),
+      changed: () => this.world.changed(),
+    })
+    this.volumes.set(known.volumeId, volume)
+    this.#byKey.set(volume.key, volume)
+    volume.member.start()
+    for (const server of this.world.servers()) {
+      const peer = links.peer(server)
+      if (peer !== undefined) volume.member.onPeerRun(server, peer.run)
+    }
+    this.world.changed()
+  }
+
+  /** Whether a volume of this id or name, or with the same short key on the links, is here. */
+  has(name: string, id: VolumeId): boolean {
+    if (this.#byKey.has(volumeKeyOf(id))) return true
+    for (const volume of this.volumes.values()) if (volume.name === name) return true
+    return false
+  }
+
+  // --- BlockDevices -----------------------------------------------------------------------------------------------
+
+  list(): readonly BlockDevice[] {
+    return [...this.volumes.values()]
+  }
+
+  find(name: string): BlockDevice | undefined {
+    for (const volume of this.volumes.values()) if (volume.name === name) return volume
+    return undefined
+  }
+
+  // --- LinkEvents -------------------------------------------------------------------------------------------------
+
+  onMessage(from: ServerId, run: number, message: Message, ordered: boolean): void {
+    if (this.#stopped) return
+    if (message.type === 'control') this.#onControl(from, run, message.kind, message.body, ordered)
+    else {
+      const volume = this.#byKey.get(message.volumeKey)
+      if (volume !== undefined && ordered) routeHot(volume, from, run, message)
+    }
+  }
+
+  onPeerRun(peer: ServerId, run: number): void {
+    if (this.#stopped) return
+    for (const volume of this.volumes.values()) {
+      volume.peerRun(peer)
+      volume.member.onPeerRun(peer, run)
+    }
+    this.world.changed()
+  }
+
+  onPeerDisconnected(peer: ServerId): void {
+    this.heartbeats.forget(peer)
+    this.world.changed()
+  }
+
+  #onControl(from: ServerId, run: number, kind: string, body: unknown, ordered: boolean): void {
+    const taken =
+      this.#takeServerMessage(from, kind, body) ?? (ordered && this.#takeVolumeMessage(from, run, kind, body))
+    if (taken === false) this.world.log.debug({ from, kind }, 'a message for nothing here: dropped')
+  }
+
+  /** @returns null when it is none of the server's own messages */
+  #takeServerMessage(from: ServerId, kind: string, body: unknown): boolean | null {
+    switch (kind) {
+      case 'beat.ask':
+        return this.heartbeats.onAsk(from, body)
+      case 'beat.answer':
+        return this.heartbeats.onAnswer(from, body)
+      case 'register.ask':
+        return this.arbiters.onAsk(from, body)
+      case 'register.answer':
+        return this.arbiters.onAnswer(from, body)
+      case 'create.prepare':
+      case 'create.prepared':
+      case 'create.commit':
+      case 'create.abandon':
+        return this.creations.onMessage(from, kind, body)
+      default:
+        return null
+    }
+  }
+
+  #takeVolumeMessage(from: ServerId, run: number, kind: string, body: unknown): boolean {
+    const parsed = volumeOfBody.safeParse(body)
+    if (!parsed.success || !isIdText(parsed.data.volume)) return false
+    const volume = this.volumes.get(volumeId(parsed.data.volume))
+    return volume !== undefined && routeControl(volume, from, run, kind, body, this.world.log)
+  }
+
+  /** To itself at the next turn, so that asking oneself and asking another look alike to the asker. */
+  #sendMirror(to: ServerId, kind: string, body: Record<string, unknown>): void {
+    const { self, selfRun, clock, links } = this.world
+    if (to !== self) links.send(to, { type: 'control', kind, body })
+    else clock.nextTurn(() => this.#takeVolumeMessage(self, selfRun, kind, body))
+  }
+
+  // --- time -------------------------------------------------------------------------------------------------------
+
+  #tick(): void {
+    if (this.#stopped) return
+    const now = this.world.clock.monotonicMs()
+    const servers = [...this.world.servers()]
+    this.#silence.tick(now - this.#lastTickMs, tickMs, servers)
+    this.#lastTickMs = now
+    this.#ticks += 1
+    if (this.#ticks % 2 === 0) this.heartbeats.sendTo(servers)
+    for (const volume of this.volumes.values()) volume.tick()
+    this.creations.tick()
+    this.world.clock.after(tickMs, () => this.#tick())
+  }
+
+  *#beats() {
+    for (const volume of this.volumes.values()) yield volume.beat
+  }
+
+  #beat(volume: Volume | undefined) {
+    return volume?.beat
+  }
+}

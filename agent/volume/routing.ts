@@ -1,0 +1,132 @@
+/** Hands a message about a volume to the part of it that the message is for; wrong or old ones are dropped (E1). */
+import { z } from 'zod'
+import type { ServerId } from '../kit/ids.ts'
+import type { Log } from '../kit/world.ts'
+import type { Message } from '../link/messages.ts'
+import { type MemberMessageKind, memberMessages } from '../membership/messages.ts'
+import { type MirrorBody, type MirrorMessageKind, mirrorMessages } from '../mirror/messages.ts'
+import type { Volume } from './volume.ts'
+
+const police = z.object({
+  session: z.number().int().min(1),
+  mode: z.enum(['shared', 'exclusive']),
+  time: z.number().int().min(0),
+})
+
+const isMemberKind = (kind: string): kind is MemberMessageKind => Object.hasOwn(memberMessages, kind)
+const isMirrorKind = (kind: string): kind is MirrorMessageKind => Object.hasOwn(mirrorMessages, kind)
+
+/** @returns false when it is no message that any version of a volume takes */
+export function routeControl(
+  volume: Volume,
+  from: ServerId,
+  run: number,
+  kind: string,
+  body: unknown,
+  log: Log,
+): boolean {
+  if (isMemberKind(kind)) volume.member.onMessage(from, run, kind, body)
+  else if (kind === 'police.ask' || kind === 'police.grant') return routePolice(volume, from, kind, body)
+  else if (isMirrorKind(kind)) {
+    const parsed = mirrorMessages[kind].safeParse(body)
+    if (!parsed.success) {
+      log.warn({ from, kind, problem: parsed.error.message }, 'a message that is no such message: ignored')
+      return false
+    }
+    // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
+    takeMirror(volume, from, kind, parsed.data as never)
+  } else return false
+  return true
+}
+
+function routePolice(volume: Volume, from: ServerId, kind: string, body: unknown): boolean {
+  const parsed = police.safeParse(body)
+  if (!parsed.success) return false
+  const { session, mode, time } = parsed.data
+  const phase = volume.member.phase
+  const formed = phase === 'open' || phase === 'recorded'
+  // E1: permissions belong to one session; whoever is in another one asks again there (P3).
+  if (!formed || volume.member.session?.number !== session) return true
+  if (kind === 'police.ask') volume.policing.onAsk(from, { mode, time })
+  else volume.policing.onGrant(from, { mode, time })
+  return true
+}
+
+type Handlers = {
+  readonly [Kind in MirrorMessageKind]: (volume: Volume, from: ServerId, body: MirrorBody<Kind>) => void
+}
+
+const isCurrent = (volume: Volume, session: number): boolean => volume.serving?.number === session
+
+const handlers: Handlers = {
+  'copy.compare': (volume, from, body) => volume.copyTarget.onCompare(from, body),
+  'copy.compared': (volume, from, body) => volume.copier.onCompared(from, body),
+  'copy.applied': (volume, from, body) => volume.copier.onApplied(from, body),
+  'settle.order': (volume, from, body) => onSettleOrder(volume, from, body),
+  'settle.done': (volume, from, body) => volume.settler.onDone(from, body),
+  'flush.ask': (volume, from, body) => volume.incoming.onFlush(from, body),
+  'flush.done': (volume, from, body) => volume.flusher.onDone(from, body),
+  'join.request': (volume, from, body) => onJoinRequest(volume, from, body),
+  'join.refused': (volume, _from, body) => volume.joiner.onRefused(body.why),
+  'join.begin': (volume, from, body) => volume.joiner.onBegin(from, body),
+  'join.ready': (volume, from, body) => volume.resync.onReady(from, body),
+  'join.mirror': (volume, from, body) => {
+    if (isCurrent(volume, body.session)) volume.joinMember.onMirror(from, body)
+  },
+  'join.mirroring': (volume, from, body) => volume.resync.onMirroring(from, body),
+  'join.sync': (volume, from, body) => volume.joiner.onSync(from, body),
+  'join.synced': (volume, from, body) => volume.resync.onSynced(from, body),
+  'join.word': (volume, from, body) => {
+    if (isCurrent(volume, body.session)) volume.joinMember.onWord(from, body)
+  },
+  'join.worded': (volume, from, body) => volume.resync.onWorded(from, body),
+  'join.void': (volume, _from, body) => {
+    volume.joinMember.onVoid(body)
+    volume.joiner.onVoid(body)
+  },
+  'join.progress': (volume, from, body) => volume.heardProgress(from, body),
+  'resync.steer': (volume, _from, body) => volume.steer(body.action),
+}
+
+function takeMirror<Kind extends MirrorMessageKind>(
+  volume: Volume,
+  from: ServerId,
+  kind: Kind,
+  body: MirrorBody<Kind>,
+): void {
+  handlers[kind](volume, from, body)
+}
+
+function onSettleOrder(volume: Volume, from: ServerId, body: MirrorBody<'settle.order'>): void {
+  const { session, attempt, order } = body
+  const present = volume.member.session
+  if (volume.member.phase !== 'settling' || present?.number !== session) return
+  volume.settler.copyOut(session, present.configuration.epoch, body, (failed) => {
+    volume.sendMirror(from, 'settle.done', { session, attempt, order, failed })
+  })
+}
+
+function onJoinRequest(volume: Volume, from: ServerId, body: MirrorBody<'join.request'>): void {
+  const { known } = volume.member
+  const hasReplica = known.replicas.some((replica) => replica.serverId === from)
+  // E1: whoever asks on the ground of another configuration is first told of this one; it asks again.
+  if (body.knownId !== known.id) volume.member.tellKnown(from)
+  else if (hasReplica && !known.inSync.includes(from)) volume.resync.onRequest(from, body)
+}
+
+/** The hot messages: writes, confirmations, copies. */
+export function routeHot(
+  volume: Volume,
+  from: ServerId,
+  run: number,
+  message: Exclude<Message, { type: 'control' }>,
+): void {
+  switch (message.type) {
+    case 'write':
+      return volume.incoming.onWrite(from, run, message)
+    case 'written':
+      return volume.outgoing.onWritten(from, message.session, message.numbers)
+    case 'copy':
+      return volume.copyTarget.onCopy(from, message)
+  }
+}
