@@ -13,9 +13,12 @@ interface Step {
   command: string
 }
 
+/** As a shell takes it for one word: what no shell reads as a sign stays bare, the rest is quoted. */
+const shellWord = (text: string): string => (/^[\w./:=,+-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`)
+
 /** The kernel's NBD client. */
 function linuxSteps(address: NbdAddress): Step[] {
-  const where = address.kind === 'tcp' ? `${address.host} ${address.port}` : `-unix ${address.path}`
+  const where = address.kind === 'tcp' ? `${address.host} ${address.port}` : `-unix ${shellWord(address.path)}`
   return [
     {
       says: 'Once on each computer: the client.',
@@ -50,9 +53,13 @@ function qemuSteps(address: NbdAddress): Step[] {
     {
       says: 'As the disk of a virtual machine:',
       what: 'the virtual machine option',
-      command: `-drive file=${address.uri},format=raw,if=virtio,cache=none`,
+      command: `-drive ${shellWord(`file=${address.uri},format=raw,if=virtio,cache=none`)}`,
     },
-    { says: 'To see whether it answers:', what: 'the test command', command: `qemu-img info ${address.uri}` },
+    {
+      says: 'To see whether it answers:',
+      what: 'the test command',
+      command: `qemu-img info ${shellWord(address.uri)}`,
+    },
   ]
 }
 

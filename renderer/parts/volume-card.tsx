@@ -36,7 +36,7 @@ export function VolumeCard(props: {
             <h2 className={css.disk}>
               <strong>{volume.name}</strong> <span>shared disk, {formatSize(volume.sizeBytes)}</span>
             </h2>
-            <p className={css.headline} data-headline={words.headline}>
+            <p className={css.headline} data-headline={words.headline} role="status">
               {words.headline}
             </p>
             <div className={css.sentences}>

@@ -177,7 +177,7 @@ const overviewSnapshot = `- main:
     - heading "fileserver shared disk, 2 TiB" [level=2]:
       - strong: fileserver
       - text: shared disk, 2 TiB
-    - paragraph: Catching up
+    - status: Catching up
     - paragraph: nas-2 is being brought up to date.
     - paragraph: "If nas-1 stops, work waits for it: it has the only complete copy."
     - strong: Copying to nas-2
