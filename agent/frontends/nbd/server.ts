@@ -173,7 +173,6 @@ function accept(shared: Shared, socket: Socket): void {
     socket.destroy()
     return
   }
-  socket.setNoDelay(true)
   socket.setKeepAlive(true, limits.clientProbeMs)
   shared.connections.add(new Connection(shared, socket))
 }
@@ -213,6 +212,12 @@ async function listenTcp(shared: Shared, host: string, port: number): Promise<Se
   return listener
 }
 
+/** Whoever may connect may overwrite the disk: the owner and its group, nobody else. */
+async function openAt(listener: Server, path: string): Promise<void> {
+  await listening(listener, { path })
+  await chmod(path, 0o660)
+}
+
 async function listenUnix(shared: Shared, path: string): Promise<Server> {
   const listener = makeListener(shared)
   const inUse = (reason: string): UserError =>
@@ -223,19 +228,16 @@ async function listenUnix(shared: Shared, path: string): Promise<Server> {
       next: 'Stop the program that uses this socket, or configure another path, and start again.',
     })
   try {
-    await listening(listener, { path })
-  } catch (error) {
-    if (codeOf(error) !== 'EADDRINUSE') throw inUse(codeOf(error))
-    try {
+    await openAt(listener, path).catch(async (error: unknown) => {
+      if (codeOf(error) !== 'EADDRINUSE') throw error
       if (!(await isLeftover(path))) throw inUse('something else is there')
       await unlink(path)
-      await listening(listener, { path })
-    } catch (again) {
-      throw again instanceof UserError ? again : inUse(codeOf(again))
-    }
+      await openAt(listener, path)
+    })
+  } catch (error) {
+    if (listener.listening) await closed(listener)
+    throw error instanceof UserError ? error : inUse(codeOf(error))
   }
-  // Whoever may connect may overwrite the disk: the owner and its group, nobody else.
-  await chmod(path, 0o660)
   listener.on('error', (error) => shared.log.warn('listener', { error: error.message }, 'the NBD listener had trouble'))
   return listener
 }

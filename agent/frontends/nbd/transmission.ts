@@ -98,7 +98,7 @@ export class Transmission implements RequestOwner {
 
   /** The engine answered (RequestOwner). */
   finished(request: Request, failure: BlockFailure | null, chunks: readonly Uint8Array[]): void {
-    invariant(request.underway, 'N3', 'a request was answered twice, or after its connection was detached')
+    invariant(request.underway, 'N3', 'a request was answered twice')
     request.underway = false
     this.underway -= 1
     this.#underwayBytes -= payloadBytes(request)
