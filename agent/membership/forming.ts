@@ -62,6 +62,9 @@ export class Forming {
       this.#tells.clear()
       this.#configuration = configuration
     }
+    const before = this.#tells.get(from)
+    // The same words again change nothing: messages repeat harmlessly (E9).
+    if (before?.run === run && JSON.stringify(before.tell) === JSON.stringify(tell)) return this.retry()
     this.#tells.set(from, { run, tell })
     if (this.#step !== 'idle') this.#restart()
   }
