@@ -331,9 +331,9 @@ export class CoreStore implements Store {
   }
 
   *#closeSteps(): Steps<void> {
-    const { files, bootId, clock } = this.#options
+    const { files, bootId } = this.#options
     this.#slots.giveBackPool()
-    while (!this.#slots.idle) yield* wait((done) => clock.nextTurn(() => done(null)))
+    yield* wait((done) => this.#slots.whenIdle(() => done(null)))
     if (this.#failed === null) {
       yield* wait((done) => this.#commits.wait(done))
       yield* wait((done) => this.#syncs.request(done))

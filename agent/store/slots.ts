@@ -55,6 +55,7 @@ export class Slots {
   #recycling = false
   #closing = false
   #freeBytes: number | null = null
+  #idleDone: (() => void) | null = null
 
   constructor(parts: SlotParts) {
     this.#parts = parts
@@ -65,9 +66,17 @@ export class Slots {
     return this.#freeBytes
   }
 
-  /** Nothing goes on in the background. */
-  get idle(): boolean {
-    return !this.#refilling && !this.#recycling
+  /** Calls back when nothing goes on in the background. Only after `giveBackPool`. */
+  whenIdle(done: () => void): void {
+    this.#idleDone = done
+    this.#checkIdle()
+  }
+
+  #checkIdle(): void {
+    if (this.#refilling || this.#recycling) return
+    const done = this.#idleDone
+    this.#idleDone = null
+    done?.()
   }
 
   /** At opening. @returns false when two extents claim the slot. */
@@ -190,6 +199,7 @@ export class Slots {
     runSteps(this.#refillSteps(), (error) => {
       this.#refilling = false
       this.#refilled(error)
+      this.#checkIdle()
     })
   }
 
@@ -277,6 +287,7 @@ export class Slots {
       else if (error) throw error
       if (this.#requests.length > 0) this.#refill()
       this.#recycle()
+      this.#checkIdle()
     })
   }
 

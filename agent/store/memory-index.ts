@@ -1,0 +1,169 @@
+/** The simulator's index: same promises as sqlite-index.ts about kills and power cuts, in memory. */
+import type { RandomSource } from '../kit/world.ts'
+import { type FileDone, FileError, type FileValueDone } from './files.ts'
+import type { GroupRow, Index, IndexBatch, IndexContents, IndexOpener, IndexVolume, RegionRow } from './index.ts'
+import type { MemoryFiles } from './memory-files.ts'
+
+/** What a commit leads to. */
+class Tables {
+  storeId = ''
+  lastVolume = 0
+  readonly volumes = new Map<number, IndexVolume>()
+  readonly regions = new Map<string, RegionRow>()
+  readonly groups = new Map<number, GroupRow>()
+
+  apply(batch: IndexBatch): void {
+    if (batch.addVolume) {
+      this.volumes.set(batch.addVolume.number, batch.addVolume)
+      this.lastVolume = Math.max(this.lastVolume, batch.addVolume.number)
+    }
+    for (const row of batch.regions) {
+      const key = `${row.volume}/${row.region}`
+      if (row.slots) this.regions.set(key, { ...row, slots: row.slots.slice() })
+      else this.regions.delete(key)
+    }
+    for (const row of batch.groups) {
+      if (row.doubtful) this.groups.set(row.group, { ...row, doubtful: row.doubtful.slice() })
+      else this.groups.delete(row.group)
+    }
+    if (batch.removeVolume === undefined) return
+    this.volumes.delete(batch.removeVolume)
+    for (const [key, row] of this.regions) if (row.volume === batch.removeVolume) this.regions.delete(key)
+  }
+}
+
+export class MemoryIndexDisk {
+  readonly #files: MemoryFiles
+  readonly #random: RandomSource
+  /** Null: there is no index yet. */
+  #durable: Tables | null = null
+  /** Commits since, in order. */
+  #commits: IndexBatch[] = []
+  #locked = false
+  #life = 0
+
+  constructor(files: MemoryFiles, random: RandomSource) {
+    this.#files = files
+    this.#random = random
+  }
+
+  /** The agent dies: finished commits stay, its lock is free. */
+  kill(): void {
+    this.#locked = false
+    this.#life += 1
+  }
+
+  /** Of the commits that no sync covers, a random first part stays. */
+  powerCut(): void {
+    this.kill()
+    const kept = Math.floor(this.#random.unit() * (this.#commits.length + 1))
+    for (const batch of this.#commits.slice(0, kept)) this.#durable?.apply(batch)
+    this.#commits = []
+  }
+
+  opener(): IndexOpener {
+    let has = false
+    const unlock = (done: FileDone) => {
+      if (has) this.#locked = false
+      has = false
+      this.#files.call(false, () => undefined, done)
+    }
+    return {
+      lock: (done) => {
+        const free = !this.#locked
+        if (free) {
+          this.#locked = true
+          has = true
+        }
+        this.#files.call(
+          false,
+          () => undefined,
+          (error) => done(error ?? (free ? null : new FileError('EBUSY', 'locked'))),
+        )
+      },
+      open: (storeId, done) => this.#open(storeId, unlock, done),
+      unlock,
+    }
+  }
+
+  #open(storeId: string | null, unlock: (done: FileDone) => void, done: FileValueDone<Index>): void {
+    const effect = () => {
+      if (storeId === null) return
+      this.#durable = new Tables()
+      this.#durable.storeId = storeId
+      this.#commits = []
+    }
+    this.#files.call(storeId !== null, effect, (error) => {
+      if (error) done(error)
+      else if (this.#durable === null) done(new FileError('EINDEX', 'the index is missing'))
+      else done(null, this.#index(unlock))
+    })
+  }
+
+  #index(unlock: (done: FileDone) => void): Index {
+    // Commits go one after the other, as through the index thread.
+    let queue: (() => void)[] = []
+    let busy = false
+    const next = () => {
+      const first = queue.shift()
+      busy = first !== undefined
+      first?.()
+    }
+    const inTurn = (call: (finished: () => void) => void) => {
+      queue.push(() => call(next))
+      if (!busy) next()
+    }
+    const life = this.#life
+    const alive = () => life === this.#life
+    return {
+      load: (done) =>
+        this.#files.call(
+          false,
+          () => undefined,
+          (error) => done(error, this.#contents()),
+        ),
+      commit: (batch, done) =>
+        inTurn((finished) => {
+          const effect = () => {
+            if (this.#durable !== null) this.#commits.push(batch)
+          }
+          this.#files.call(true, effect, (error) => {
+            done(error)
+            finished()
+          })
+        }),
+      sync: (done) => {
+        const covered = this.#commits.slice()
+        const effect = () => {
+          while (covered.length > 0 && this.#commits[0] === covered[0]) {
+            const batch = this.#commits.shift()
+            covered.shift()
+            if (batch) this.#durable?.apply(batch)
+          }
+        }
+        this.#files.call(false, effect, done)
+      },
+      close: (done) => {
+        queue = []
+        if (alive()) unlock(done)
+      },
+    }
+  }
+
+  #contents(): IndexContents {
+    const now = new Tables()
+    const durable = this.#durable ?? now
+    for (const volume of durable.volumes.values()) now.volumes.set(volume.number, volume)
+    for (const [key, row] of durable.regions) now.regions.set(key, row)
+    for (const [group, row] of durable.groups) now.groups.set(group, row)
+    now.lastVolume = durable.lastVolume
+    for (const batch of this.#commits) now.apply(batch)
+    return {
+      storeId: durable.storeId,
+      lastVolume: now.lastVolume,
+      volumes: [...now.volumes.values()],
+      regions: [...now.regions.values()].map((row) => ({ ...row, slots: row.slots?.slice() ?? null })),
+      groups: [...now.groups.values()].map((row) => ({ ...row, doubtful: row.doubtful?.slice() ?? null })),
+    }
+  }
+}

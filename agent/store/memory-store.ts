@@ -1,0 +1,95 @@
+/**
+ * The simulator's storage folder: the real store's logic over a disk and an index in memory, with handed-in time and
+ * chance. One of these is one disk of one machine; it outlives the agents that open it.
+ */
+import type { Clock, Log, RandomSource } from '../kit/world.ts'
+import { type CoreStore, openCore } from './core.ts'
+import { type DiskFault, type DiskTuning, MemoryFiles } from './memory-files.ts'
+import { MemoryIndexDisk } from './memory-index.ts'
+import type { Store } from './replica.ts'
+
+export class MemoryDisk {
+  readonly #clock: Clock
+  readonly #random: RandomSource
+  readonly #log: Log
+  readonly #files: MemoryFiles
+  readonly #index: MemoryIndexDisk
+  #boot: string
+  #stores: CoreStore[] = []
+  #life = 0
+
+  /** @param tuning how long a call takes; 0.05 to 2 ms when not given */
+  constructor(parts: { clock: Clock; random: RandomSource; log: Log; tuning?: DiskTuning }) {
+    this.#clock = parts.clock
+    this.#random = parts.random
+    this.#log = parts.log
+    this.#files = new MemoryFiles(parts.clock, parts.random, parts.tuning ?? { minMs: 0.05, maxMs: 2 })
+    this.#index = new MemoryIndexDisk(this.#files, parts.random)
+    this.#boot = parts.random.id()
+  }
+
+  /** Opens as a new run, by callbacks only: no promise, so that a simulator's loop decides alone what happens when. */
+  open(done: (error: Error | null, store?: Store) => void): void {
+    const life = this.#life
+    // The clock of one life: after a kill no turn and no timer of the dead agent comes any more.
+    const alive = () => life === this.#life
+    const clock = boundTo(this.#clock, alive)
+    const options = { clock, random: this.#random, log: this.#log, bootId: this.#boot }
+    openCore({ ...options, files: this.#files, opener: this.#index.opener() }, (error, store) => {
+      if (!alive()) return
+      if (store) this.#stores.push(store)
+      done(error, store)
+    })
+  }
+
+  /** As `open`, for tests that run on promises. */
+  openStore(): Promise<Store> {
+    return new Promise((resolve, reject) => {
+      this.open((error, store) => (store ? resolve(store) : reject(error)))
+    })
+  }
+
+  /** kill -9: what the agent wrote stays in the page cache; no callback of it comes any more. */
+  kill(): void {
+    this.#life += 1
+    for (const store of this.#stores) store.abandon()
+    this.#stores = []
+    this.#files.kill()
+    this.#index.kill()
+  }
+
+  /** The machine loses power: unsynced writes are lost, kept or torn at 512 bytes, at random. Next boot, next id. */
+  powerCut(): void {
+    this.kill()
+    this.#files.powerCut()
+    this.#index.powerCut()
+    this.#boot = this.#random.id()
+  }
+
+  /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */
+  set fault(fault: DiskFault) {
+    this.#files.fault = fault
+  }
+
+  get fault(): DiskFault {
+    return this.#files.fault
+  }
+
+  /** Free bytes that the disk reports. */
+  set sizeBytes(bytes: number) {
+    this.#files.sizeBytes = bytes
+  }
+}
+
+function boundTo(clock: Clock, alive: () => boolean): Clock {
+  const guarded = (fire: () => void) => () => {
+    if (alive()) fire()
+  }
+  return {
+    monotonicMs: () => clock.monotonicMs(),
+    leaseMs: () => clock.leaseMs(),
+    wallMs: () => clock.wallMs(),
+    after: (delayMs, fire) => clock.after(delayMs, guarded(fire)),
+    nextTurn: (fire) => clock.nextTurn(guarded(fire)),
+  }
+}
