@@ -70,7 +70,10 @@ export async function withLab(options: LabOptions, use: (lab: TestLab) => Promis
     )
     await use(new TestLab(state))
   } catch (failure) {
-    throw new Error(`${messageOf(failure)}\n${state === undefined ? '' : lastWords(state)}`, { cause: failure })
+    if (state === undefined) throw failure
+    // Not as a cause: node would print all of it twice.
+    const told = failure instanceof Error ? (failure.stack ?? failure.message) : String(failure)
+    throw new Error(`${told}\n${lastWords(state)}`)
   } finally {
     if (state !== undefined) await down(state, false)
     for (const each of alive) if (each.dir === dir) alive.delete(each)
