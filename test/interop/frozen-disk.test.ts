@@ -20,8 +20,14 @@ import { mustRun, runTool } from '../kit/tools.ts'
 import { until, within } from '../kit/until.ts'
 
 const MiB = 1024 * 1024
-/** Item of the promise: heartbeats and API answer within this, all the while. */
+/** The promise: heartbeats and API answer within this, all the while. */
 const answerMs = 250
+/**
+ * This test and four agents share two processors with whatever else runs: now and then an answer is late because nobody
+ * got to run. A server that waits for its disk is late all the time, and by seconds.
+ */
+const lateShare = 0.01
+const neverMs = 1_000
 const stepMs = 60_000
 
 const diskOf = (dir: string) => path.join(dir, 'a')
@@ -54,6 +60,8 @@ async function freeze(lab: TestLab, seconds: number): Promise<void> {
 
 /** Asks both servers all the while, and remembers the slowest answer and whoever was missing. */
 class Watch {
+  answers = 0
+  late = 0
   slowestMs = 0
   slowestHeartbeatMs = 0
   readonly lost: string[] = []
@@ -73,7 +81,10 @@ class Watch {
       for (const name of ['a', 'b'] as const) {
         const beganMs = performance.now()
         const status = await this.#lab.status(name)
-        this.slowestMs = Math.max(this.slowestMs, performance.now() - beganMs)
+        const tookMs = performance.now() - beganMs
+        this.answers++
+        if (tookMs > answerMs) this.late++
+        this.slowestMs = Math.max(this.slowestMs, tookMs)
         for (const peer of status.peers) {
           this.slowestHeartbeatMs = Math.max(this.slowestHeartbeatMs, peer.roundTripMs ?? 0)
           if (!peer.connected) this.lost.push(`${name} lost ${peer.name}`)
@@ -87,10 +98,12 @@ class Watch {
     this.#running = false
     await this.#done
     t.diagnostic(
-      `slowest API answer ${Math.round(this.slowestMs)} ms, slowest heartbeat ${Math.round(this.slowestHeartbeatMs)} ms`,
+      `${this.answers} API answers, ${this.late} over ${answerMs} ms, the slowest ${Math.round(this.slowestMs)} ms; slowest heartbeat ${Math.round(this.slowestHeartbeatMs)} ms`,
     )
     assert.deepEqual(this.lost, [])
-    assert.ok(this.slowestMs < answerMs, `an API answer took ${this.slowestMs} ms`)
+    assert.ok(this.answers > 50, 'hardly anybody was asked')
+    assert.ok(this.late <= this.answers * lateShare, `${this.late} of ${this.answers} API answers were late`)
+    assert.ok(this.slowestMs < neverMs, `an API answer took ${this.slowestMs} ms`)
     assert.ok(this.slowestHeartbeatMs < answerMs, `a heartbeat took ${this.slowestHeartbeatMs} ms`)
   }
 }

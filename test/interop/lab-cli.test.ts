@@ -7,6 +7,7 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connectNbd } from '../kit/nbd-client.ts'
 import { type Ran, runTool } from '../kit/tools.ts'
+import { identify } from '../lab/processes.ts'
 
 const labEntry = fileURLToPath(new URL('../lab/main.ts', import.meta.url))
 const limitMs = 90_000
@@ -44,14 +45,8 @@ interface Described {
   }
 }
 
-const isAlive = (pid: number): boolean => {
-  try {
-    process.kill(pid, 0)
-    return true
-  } catch {
-    return false // no such process: the answer, not a failure
-  }
-}
+/** Not a signal 0: an ended process that nobody has asked for yet (a zombie) would still take it. */
+const isAlive = (pid: number): boolean => identify(pid) !== undefined
 
 async function withFolder(use: (dir: string) => Promise<void>): Promise<void> {
   const outer = await mkdtemp(path.join(os.tmpdir(), 'mirrorbay-labs-'))
