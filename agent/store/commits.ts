@@ -149,7 +149,7 @@ export class Commits {
         [bytes],
         sectorBytes,
         headerOffset(header.slot),
-        true,
+        false,
         waiter,
       )
     }

@@ -127,7 +127,7 @@ export class MemoryIndexDisk {
           const effect = () => {
             if (this.#durable !== null) this.#commits.push(batch)
           }
-          this.#files.call(true, effect, (error) => {
+          this.#files.call(false, effect, (error) => {
             done(error)
             finished()
           })

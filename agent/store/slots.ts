@@ -14,7 +14,7 @@ import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { FileError, type Files, failureOf } from './files.ts'
-import { fileOfSlot, slotBytes, slotOffset, slotsPerGroup } from './format.ts'
+import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotOffset, slotsPerGroup } from './format.ts'
 import type { StoreFailure } from './replica.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 
@@ -221,6 +221,7 @@ export class Slots {
 
   *#refillSteps(): Steps<void> {
     yield* wait((done) => this.measureSpace(() => done(null)))
+    const neverUsed = this.#highWater
     const slots = this.#choose()
     if (slots.length === 0) return
     for (const slot of slots) {
@@ -233,6 +234,7 @@ export class Slots {
         const file = fileOfSlot(slot)
         if (!this.#parts.data.has(file)) yield* this.#parts.data.make(file)
       }
+      yield* this.#makeHeaderRoom(slots.filter((slot) => slot >= neverUsed))
       yield* wait((done) => this.#parts.commits.durable(done))
     } catch (error) {
       for (const slot of slots) this.#freed.push(slot)
@@ -241,6 +243,21 @@ export class Slots {
     if (this.#closing) this.#freed.push(...slots)
     else this.#ready = this.#ready.slice(this.#readyHead).concat(slots)
     this.#readyHead = this.#closing ? this.#readyHead : 0
+  }
+
+  /** Gives the header sectors of never used slots (ascending) their place on the disk: later they only change. */
+  *#makeHeaderRoom(slots: readonly number[]): Steps<void> {
+    for (let at = 0; at < slots.length; ) {
+      const first = slots[at] ?? 0
+      const inFile = slots.filter((slot) => fileOfSlot(slot) === fileOfSlot(first)).length
+      const room = Buffer.alloc(inFile * sectorBytes)
+      const file = this.#parts.data.get(fileOfSlot(first))
+      const offset = headerOffset(first)
+      yield* wait((done) =>
+        this.#parts.queue.write(file, [room], room.length, offset, true, { diskDone: (error) => done(error) }),
+      )
+      at += inFile
+    }
   }
 
   /** Slots for the pool: zeroed ones first (they need no new space), then the next ones never used. */

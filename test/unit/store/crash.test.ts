@@ -10,10 +10,12 @@ import type { ReplicaStore, Store } from '../../../agent/store/replica.ts'
 import { calls, create, only } from './suite.ts'
 import { quiet, seeded, VirtualClock } from './world.ts'
 
-const sizeBytes = 33 * 1024 * 1024
+const sizeBytes = 17 * 1024 * 1024
 const sector = 512
 const sectors = sizeBytes / sector
 const regionSectors = (16 * 1024 * 1024) / sector
+
+const filledSectors = Array.from({ length: 256 }, (_, value) => Buffer.alloc(sector, value))
 
 /** What each sector may hold: one byte value stands for its whole content. */
 class Model {
@@ -39,7 +41,7 @@ function randomOp(unit: () => number): Op {
   const kinds = ['write', 'write', 'write', 'zero', 'keep', 'discard'] as const
   const kind = kinds[Math.floor(unit() * kinds.length)] ?? 'write'
   // A few places, so that ops meet; sometimes long enough to cover whole extents.
-  const from = Math.floor(unit() * 40) * 1664 + Math.floor(unit() * 8)
+  const from = Math.floor(unit() * 20) * 1664 + Math.floor(unit() * 8)
   const length = 1 + Math.floor(unit() * (unit() < 0.4 ? 1500 : 24))
   return { kind, from, to: Math.min(sectors, from + length), value: 1 + Math.floor(unit() * 255) }
 }
@@ -70,8 +72,9 @@ async function verify(
   const wrong: string[] = []
   for (let at = 0; at < sectors; at++) {
     const got = bytes[at * sector] ?? 0
-    const whole = bytes.subarray(at * sector, (at + 1) * sector)
-    if (!whole.every((byte) => byte === got)) wrong.push(`sector ${at} is mixed`)
+    const filled = filledSectors[got]
+    if (!filled || bytes.compare(filled, 0, sector, at * sector, (at + 1) * sector) !== 0)
+      wrong.push(`sector ${at} is mixed`)
     const expected = model.live[at] ?? 0
     if (got === expected) continue
     const region = replica.region(Math.floor(at / regionSectors))
@@ -104,7 +107,7 @@ async function life(seed: number, endings: readonly ('kill' | 'cut')[]): Promise
       if (random.unit() < 0.25) {
         await sync()
         model.maybe.clear()
-        if (random.unit() < 0.5) await unmark([0, 1, 2], runs)
+        if (random.unit() < 0.5) await unmark([0, 1], runs)
       }
     }
     // Some calls under way at the end; W3 keeps them from overlapping.
@@ -162,7 +165,7 @@ test('kills and power cuts at random moments keep every promise of the store', a
       fc.array(fc.constantFrom('kill' as const, 'cut' as const), { minLength: 1, maxLength: 5 }),
       (seed, endings) => life(seed, endings),
     ),
-    { numRuns: Number(process.env.MIRRORBAY_STORE_RUNS ?? 25), seed: 20261122 },
+    { numRuns: Number(process.env.MIRRORBAY_STORE_RUNS ?? 12), seed: 20261122 },
   )
 })
 
@@ -175,7 +178,7 @@ test('a power cut, then a kill on the same boot: the grade stays lossy', async (
   disk.powerCut()
   const second = await clock.settle(disk.openStore())
   assert.equal(only(second).region(0).grade, 'lossy')
-  await calls(world, only(second)).write(20 * 1024 * 1024, Buffer.alloc(4096, 1))
+  await calls(world, only(second)).write(16 * 1024 * 1024, Buffer.alloc(4096, 1))
   disk.kill()
   const third = await clock.settle(disk.openStore())
   assert.equal(only(third).region(0).grade, 'lossy')
@@ -194,6 +197,7 @@ test('a failed sync fails the replica for good and makes its marked regions loss
   disk.fault = 'fail'
   assert.equal(await clock.settle(new Promise((done) => replica.sync(done))), 'io')
   disk.fault = 'none'
+  clock.pass(1000)
   assert.equal(replica.region(0).grade, 'lossy')
   assert.equal(
     await clock.settle(new Promise((done) => replica.sync(done))),

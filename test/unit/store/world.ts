@@ -43,7 +43,8 @@ export function seeded(seed: number): RandomSource {
 export class VirtualClock implements Clock {
   #nowMs = 0
   #number = 0
-  #pumping = false
+  #pump: Promise<never> | null = null
+  #waiting = 0
   #queue: { atMs: number; number: number; fire: () => void }[] = []
 
   monotonicMs(): number {
@@ -88,26 +89,30 @@ export class VirtualClock implements Clock {
   }
 
   /** Runs events until the promise is settled. Throws when nothing is left to wait for. Several may wait at once. */
-  async settle<T>(promise: Promise<T>): Promise<T> {
-    let over = false
-    const mark = () => {
-      over = true
+  settle<T>(promise: Promise<T>): Promise<T> {
+    this.#waiting += 1
+    const over = () => {
+      this.#waiting -= 1
     }
-    promise.then(mark, mark)
-    await null
-    if (this.#pumping) return promise
-    this.#pumping = true
+    promise.then(over, over)
+    this.#pump ??= this.#run()
+    return Promise.race([promise, this.#pump])
+  }
+
+  /** Apart from its waiters, since one may wait for another. Only ends by failing, or when nobody waits. */
+  async #run(): Promise<never> {
+    const limitMs = this.#nowMs + 600_000
     try {
-      const limitMs = this.#nowMs + 600_000
-      while (!over) {
+      await null
+      while (this.#waiting > 0) {
         if (!this.step() || this.#nowMs > limitMs) throw new Error('nothing left to happen, yet no answer came')
         await null
         await null
       }
     } finally {
-      this.#pumping = false
+      this.#pump = null
     }
-    return promise
+    return new Promise<never>(() => undefined)
   }
 }
 

@@ -1,0 +1,46 @@
+/**
+ * The victim of store.test.ts: opens the store in argv[2] and writes until it is killed. One line for each thing that
+ * is true: `run N`, `done BLOCK VALUE` after a write was acknowledged (the line is sent before the next write there).
+ */
+import { volumeId } from '../../agent/kit/ids.ts'
+import { openStore } from '../../agent/store/open-store.ts'
+import type { ReplicaStore } from '../../agent/store/replica.ts'
+import { quiet, realClock, seeded } from '../unit/store/world.ts'
+
+const [dir = '', seed = '1'] = process.argv.slice(2)
+const store = await openStore({ dir, clock: realClock, log: quiet })
+const random = seeded(Number(seed))
+const replica: ReplicaStore = await new Promise((resolve, reject) => {
+  const [known] = store.replicas()
+  if (known) resolve(known)
+  else {
+    store.createReplica(volumeId('0123456789abcdef0123456789abcdef'), 256 * 1024 * 1024, (failure, made) =>
+      made ? resolve(made) : reject(new Error(`${failure}`)),
+    )
+  }
+})
+process.send?.({ run: store.run, end: store.previousEnd })
+
+const busy = new Set<number>()
+let value = store.run * 1_000_000
+
+function next(): void {
+  const block = Math.floor(random.unit() * 65_536)
+  if (busy.has(block)) {
+    next()
+    return
+  }
+  busy.add(block)
+  value += 1
+  const bytes = Buffer.alloc(4096)
+  for (let at = 0; at < 4096; at += 8) bytes.writeDoubleLE(value, at)
+  const written = value
+  process.send?.({ begin: block, value: written })
+  replica.write(block * 4096, [bytes], 4096, (failure) => {
+    if (failure) throw new Error(`write failed: ${failure}`)
+    process.send?.({ done: block, value: written })
+    busy.delete(block)
+    next()
+  })
+}
+for (let depth = 0; depth < 16; depth++) next()

@@ -1,0 +1,107 @@
+/** Aim: whatever is in the folder, a person gets a clear sentence and nothing is touched. */
+import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
+import { test } from 'node:test'
+import { UserError } from '../../../agent/kit/failure.ts'
+import { StoreFaults } from '../../../agent/store/faults.ts'
+import { encodeRecord } from '../../../agent/store/format.ts'
+import { openStore } from '../../../agent/store/open-store.ts'
+import { calls, close, create, only } from './suite.ts'
+import { quiet, realClock, temporaryFolder } from './world.ts'
+
+const world = { settle: <T>(promise: Promise<T>) => promise }
+
+async function refused(dir: string, code: string): Promise<void> {
+  const before = fs.statSync(dir).isDirectory() ? fs.readdirSync(dir).sort() : null
+  await assert.rejects(openStore({ dir, clock: realClock, log: quiet }), (error: unknown) => {
+    assert.ok(error instanceof UserError, String(error))
+    assert.equal(error.code, code)
+    assert.ok(error.message && error.dataIsSafe && error.next)
+    return true
+  })
+  if (before) assert.deepEqual(fs.readdirSync(dir).sort(), before)
+}
+
+async function inFolder(body: (dir: string) => Promise<void>): Promise<void> {
+  const folder = temporaryFolder()
+  try {
+    await body(folder.dir)
+  } finally {
+    folder.remove()
+  }
+}
+
+test('a folder that is missing, a file, garbage, or of another version is refused and not touched', () =>
+  inFolder(async (dir) => {
+    await assert.rejects(openStore({ dir: path.join(dir, 'none'), clock: realClock, log: quiet }), {
+      code: 'store-missing',
+    })
+    fs.writeFileSync(path.join(dir, 'file'), 'x')
+    await refused(path.join(dir, 'file'), 'store-not-a-folder')
+    fs.writeFileSync(path.join(dir, 'store.json'), 'not a store at all')
+    await refused(dir, 'store-garbage')
+    fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord({ kind: 'something else' }))
+    await refused(dir, 'store-garbage')
+    const next = { kind: 'mirrorbay-store', version: 2, storeId: 'a'.repeat(32) }
+    fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next))
+    await refused(dir, 'store-version')
+    fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next).toString().replace('record 1', 'record 9'))
+    await refused(dir, 'store-version')
+  }))
+
+test('a mount point with lost+found and a configuration beside it just works', () =>
+  inFolder(async (dir) => {
+    fs.mkdirSync(path.join(dir, 'lost+found'))
+    fs.writeFileSync(path.join(dir, 'config.json'), '{}')
+    await close(world, await openStore({ dir, clock: realClock, log: quiet }))
+  }))
+
+test('damage is named: a record, the index, a marks file, a missing data file', () =>
+  inFolder(async (dir) => {
+    const store = await openStore({ dir, clock: realClock, log: quiet })
+    await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
+    assert.equal(await new Promise((done) => store.records.put('a', 1, done)), null)
+    await close(world, store)
+    for (const name of [
+      'meta/a.json',
+      'run.json',
+      `marks/${only(store).volumeId}.marks`,
+      'index.db',
+      'data/00000.slots',
+    ]) {
+      const file = path.join(dir, name)
+      const good = fs.readFileSync(file)
+      const bad = Buffer.from(good)
+      bad.fill(0x5a, 10, Math.min(60, bad.length))
+      fs.writeFileSync(file, bad)
+      await assert.rejects(openStore({ dir, clock: realClock, log: quiet }), { code: 'store-damaged' }, name)
+      fs.writeFileSync(file, good)
+    }
+    fs.renameSync(path.join(dir, 'index.db'), path.join(dir, 'aside'))
+    await assert.rejects(openStore({ dir, clock: realClock, log: quiet }), { code: 'store-damaged' })
+    fs.renameSync(path.join(dir, 'aside'), path.join(dir, 'index.db'))
+    await close(world, await openStore({ dir, clock: realClock, log: quiet }))
+  }))
+
+test('the faults of the switchboard: full, slow, fail', () =>
+  inFolder(async (dir) => {
+    const faults = new StoreFaults()
+    const store = await openStore({ dir, clock: realClock, log: quiet, faults })
+    const replica = await create(world, store, 1 << 20)
+    const { write, sync } = calls(world, replica)
+    await write(0, Buffer.alloc(4096, 1))
+    assert.equal(faults.set('nonsense'), false)
+    assert.equal(faults.set('disk-full'), true)
+    const fresh = await new Promise((done) => replica.write(1 << 19, [Buffer.alloc(512)], 512, done))
+    assert.equal(fresh, 'no-space')
+    await write(0, Buffer.alloc(4096, 2))
+    faults.set('off')
+    faults.set('slow=30')
+    const beforeMs = performance.now()
+    await sync()
+    assert.ok(performance.now() - beforeMs >= 25)
+    faults.set('disk-fail')
+    assert.equal(await new Promise((done) => replica.write(0, [Buffer.alloc(512)], 512, done)), 'io')
+    assert.equal(await new Promise((done) => store.close(done)), 'io')
+  }))

@@ -1,0 +1,60 @@
+/** Aim: the bytes on disk are those of FORMAT.md; a change of the format cannot slip in unseen. */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { test } from 'node:test'
+import { volumeId } from '../../../agent/kit/ids.ts'
+import * as format from '../../../agent/store/format.ts'
+
+const id = volumeId('0123456789abcdef0123456789abcdef')
+const header = { state: 'data', slot: 70_000, volumeId: id, extent: 123_456_789, run: 3, counter: 9 } as const
+
+test('a slot header is what FORMAT.md says, and comes back', () => {
+  const bytes = format.encodeSlotHeader(header)
+  assert.equal(bytes.length, 512)
+  assert.equal(
+    bytes.toString('hex', 0, 48),
+    '4d42534c4f54303101000100701101000123456789abcdef0123456789abcdef15cd5b070000000003000000090000' + '00',
+  )
+  assert.deepEqual(format.decodeSlotHeader(bytes), header)
+  for (const at of [0, 8, 10, 33, 400, 511]) {
+    const torn = Buffer.from(bytes)
+    torn[at] = (torn[at] ?? 0) ^ 1
+    assert.equal(format.decodeSlotHeader(torn), null)
+  }
+  assert.equal(format.decodeSlotHeader(Buffer.alloc(512)), null)
+})
+
+test('offsets in a data file', () => {
+  assert.equal(format.headerOffset(65_537), 4096 + 512)
+  assert.equal(format.slotOffset(65_537), 33_558_528 + 262_144)
+  assert.equal(format.fileOfSlot(65_537), 1)
+  assert.equal(format.dataFilePath(1), 'data/00001.slots')
+})
+
+test('a mark entry comes back in its own place only; a damaged one is lossy', () => {
+  const bytes = Buffer.alloc(32)
+  format.encodeMark(bytes, 16, 5, format.markState.torn, 2 ** 40 + 1)
+  assert.deepEqual(format.decodeMark(bytes, 16, 5), { state: 2, stamp: 2 ** 40 + 1 })
+  assert.deepEqual(format.decodeMark(bytes, 16, 6), { state: 3, stamp: 0 })
+  assert.deepEqual(format.decodeMark(Buffer.alloc(16), 0, 0), { state: 3, stamp: 0 })
+})
+
+test('a record comes back; garbage, half of it and another version are told apart', () => {
+  const bytes = format.encodeRecord({ a: [1, 'ü'] })
+  assert.deepEqual(format.decodeRecord(bytes), { ok: true, value: { a: [1, 'ü'] } })
+  for (let length = 0; length < bytes.length; length++) {
+    assert.deepEqual(format.decodeRecord(bytes.subarray(0, length)), { ok: false, why: 'garbage' })
+  }
+  const other = Buffer.from(bytes.toString().replace('record 1', 'record 2'))
+  assert.deepEqual(format.decodeRecord(other), { ok: false, why: 'version' })
+})
+
+test('golden bytes of version 1', () => {
+  const all = Buffer.concat([
+    format.encodeFileHeader('f'.repeat(32), 2),
+    format.encodeSlotHeader(header),
+    format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30 }),
+    format.encodeRecord({ kind: 'mirrorbay-store' }),
+  ])
+  assert.equal(createHash('sha256').update(all).digest('hex'), 'bdd43bacc9d49be911ec6d7ded658c00941316f323bc75a44a1a2daa0195bdaf')
+})
