@@ -56,5 +56,8 @@ test('golden bytes of version 1', () => {
     format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30 }),
     format.encodeRecord({ kind: 'mirrorbay-store' }),
   ])
-  assert.equal(createHash('sha256').update(all).digest('hex'), 'bdd43bacc9d49be911ec6d7ded658c00941316f323bc75a44a1a2daa0195bdaf')
+  assert.equal(
+    createHash('sha256').update(all).digest('hex'),
+    'bdd43bacc9d49be911ec6d7ded658c00941316f323bc75a44a1a2daa0195bdaf',
+  )
 })

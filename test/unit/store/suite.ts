@@ -289,7 +289,7 @@ async function records(world: StoreWorld): Promise<void> {
     (_, at) => new Promise((done) => store.records.put(at % 2 ? 'odd' : 'even', at, done)),
   )
   assert.deepEqual(
-    await Promise.all(puts),
+    await world.settle(Promise.all(puts)),
     puts.map(() => null),
   )
   assert.equal(store.records.get('odd'), 19)
