@@ -160,3 +160,13 @@ export class Forming {
     if (this.#session === session) this.#world.send(this.#world.self, kind, body)
   }
 }
+
+/** C2: in every region some member is not lossy, or a member had opened this very configuration before. */
+export function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean {
+  for (const tell of tells.values()) if (tell.openedId === configuration.id) return true
+  const lossyRanges = [...tells.values()].map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
+  const [first = [], ...rest] = lossyRanges
+  return !first.some((range) =>
+    rest.every((others) => others.some((other) => other.first <= range.last && range.first <= other.last)),
+  )
+}

@@ -7,67 +7,22 @@
  *   any --configuration without itself--> outside       open, forming --own disk overdue, planned stop--> left
  *   open, recorded, settling --new configuration, another run of a member--> stopping
  */
-import type { ServerId, VolumeId } from '../kit/ids.ts'
-import type { Clock, Log, RandomSource } from '../kit/world.ts'
+import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import type { Links } from '../link/messages.ts'
-import { type Configuration, relation, successor } from './configuration.ts'
-import { Forming } from './forming.ts'
-import { Lease, type Silence } from './lease.ts'
+import { type Configuration, relation } from './configuration.ts'
+import { Decisions } from './decisions.ts'
+import { Forming, mayOpen } from './forming.ts'
+import { Lease } from './lease.ts'
+import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
 import { type MemberMessage, type MemberMessageKind, memberMessages, type Tell } from './messages.ts'
-import { type ArbiterPort, type Decision, Proposer } from './proposer.ts'
-import type { RecordFile } from './record.ts'
-import { Removal } from './removal.ts'
+import type { Proposer } from './proposer.ts'
 import { leaderOf, makeSession, type Session } from './session.ts'
-
-export type MemberPhase = 'outside' | 'stopping' | 'gathering' | 'settling' | 'recorded' | 'open' | 'left'
-
-/** What membership needs of the volume that it decides for. */
-export interface MemberHost {
-  /** Serve nothing of any session any more, refuse its messages, let executions that began end; then `drained`. */
-  stopServing(drained: () => void): void
-  /** Doubts, names and clock as they stand after draining (E9). */
-  tell(): Tell
-  /** Copies of this session's settling are accepted from now on. */
-  beginSettling(session: Session): void
-  /** At the leader: see FormingWorld.settle. */
-  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void
-  /** Everything settled becomes durable here and its grades sound (C2). */
-  makeSettledDurable(done: (failed: boolean) => void): void
-  /** The session's messages are executed from now on; nothing is served yet. */
-  sessionRecorded(session: Session, time: number): void
-  sessionOpened(session: Session): void
-  /** Drained and not in the in-sync set: a candidate for resync (E5). */
-  outside(): void
-  anyLossy(): boolean
-  /** Milliseconds since the oldest write or flush still owed by that member was sent to it; 0 when none (E8). */
-  owedByMs(member: ServerId): number
-  /** A word for the activity list. */
-  tellPeople(
-    kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm',
-    details: Record<string, string>,
-  ): void
-}
-
-export interface MemberWorld {
-  readonly self: ServerId
-  readonly selfRun: number
-  readonly volumeId: VolumeId
-  readonly links: Links
-  readonly clock: Clock
-  readonly random: RandomSource
-  readonly log: Log
-  readonly silence: Silence
-  readonly arbiter: ArbiterPort
-  readonly record: RecordFile
-}
 
 export class Member {
   readonly world: MemberWorld
   readonly #host: MemberHost
-  readonly proposer: Proposer
+  readonly #decisions: Decisions
   readonly #forming: Forming
-  readonly #removal: Removal
   readonly #lease = new Lease()
   #phase: MemberPhase = 'outside'
   #session: Session | null = null
@@ -76,7 +31,6 @@ export class Member {
   #stops = 0
   #splitBrain = false
   #openedInThisRun = false
-  #fencing = false
   #lastReadMs: number
   /** Why the server left by its own word; empty when it did not. */
   #leaveReason = ''
@@ -86,11 +40,7 @@ export class Member {
     this.world = world
     this.#host = host
     this.#lastReadMs = world.clock.monotonicMs()
-    this.proposer = new Proposer(world.arbiter, world.clock, (words) => {
-      world.log.error({ volume: world.volumeId, words }, 'the register is not to be believed (E11)')
-      host.tellPeople('register-alarm', { words })
-    })
-    this.#removal = new Removal(world, (server) => host.owedByMs(server))
+    this.#decisions = new Decisions(world, host, this)
     this.#forming = new Forming({
       self: world.self,
       runOf: (server) => this.#runOf(server),
@@ -98,12 +48,15 @@ export class Member {
       mayBegin: () => this.#mayBegin(),
       mayOpen: (configuration, tells) => mayOpen(configuration, tells),
       settle: (session, tells, done) => host.settle(session, tells, done),
-      vectorWasUsed: () => this.#renew(),
+      vectorWasUsed: () => this.#decisions.renew(),
     })
   }
 
   get known(): Configuration {
     return this.world.record.value.known
+  }
+  get proposer(): Proposer {
+    return this.#decisions.proposer
   }
   get phase(): MemberPhase {
     return this.#phase
@@ -127,7 +80,7 @@ export class Member {
 
   /** Begins this run's part, from what the record says. */
   start(): void {
-    this.#removal.startedAt(this.world.record.value.opened?.inSync ?? [])
+    this.#decisions.removal.startedAt(this.world.record.value.opened?.inSync ?? [])
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
   }
@@ -139,8 +92,9 @@ export class Member {
 
   /** E3: whether this heartbeat is answered for this volume; an answer is remembered. */
   answerHeartbeat(from: ServerId, session: number): boolean {
-    if (this.#phase !== 'open' || this.#session?.number !== session || this.#removal.isBeingLeftOut(from)) return false
-    this.#removal.answered(from)
+    if (this.#phase !== 'open' || this.#session?.number !== session || this.#decisions.removal.isBeingLeftOut(from))
+      return false
+    this.#decisions.removal.answered(from)
     return true
   }
 
@@ -162,7 +116,7 @@ export class Member {
     const before = this.known
     // A decision that leaves the joiner of our word in or out ends the word (C10).
     this.world.record.save({ known: configuration, word: null, prepared: false }, () => undefined)
-    this.#removal.newConfiguration()
+    this.#decisions.removal.newConfiguration()
     this.#tellChanges(before, configuration)
     for (const replica of configuration.replicas) this.#sendKnown(replica.serverId)
     if (this.inSet) this.#beginForming()
@@ -176,7 +130,7 @@ export class Member {
     const before = this.#session?.runs.get(peer)
     if (before !== undefined && before !== run) {
       // Its new run is its word that the old one has stopped (E3).
-      this.#removal.restarted(peer, this.#phase === 'open')
+      this.#decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
     if (this.#phase === 'left') this.#sendLeave(peer)
@@ -190,7 +144,7 @@ export class Member {
     this.#considerRemoval()
     this.#forming.retry()
     if (this.#phase === 'left') this.#repeatLeave()
-    this.#fenceIfWordIsOpen()
+    this.#decisions.fenceIfWordIsOpen()
     const now = this.world.clock.monotonicMs()
     // E5: also a server that serves alone asks now and then whether it was superseded.
     if (now - this.#lastReadMs > limits.registerReadMs && !this.proposer.busy) {
@@ -222,13 +176,7 @@ export class Member {
 
   /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */
   proposeJoin(joiner: ServerId, decided: (joined: boolean) => void): boolean {
-    if (this.#phase !== 'open' || this.proposer.busy) return false
-    const next = this.#successor([...this.known.inSync, joiner])
-    this.proposer.propose(this.known, next, (decision) => {
-      decided(decision.current.inSync.includes(joiner))
-      this.#decided(decision)
-    })
-    return true
+    return this.#decisions.proposeJoin(joiner, decided)
   }
 
   /** What keeps the volume from being served here, for people. */
@@ -282,7 +230,7 @@ export class Member {
 
   #onLeave(from: ServerId, configurationId: string): void {
     if (configurationId !== this.known.id) return this.#sendKnown(from)
-    this.#removal.left(from)
+    this.#decisions.removal.left(from)
     // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide).
     if (this.#phase === 'left' && this.world.self < from) this.#beginForming()
     this.#considerRemoval()
@@ -338,7 +286,7 @@ export class Member {
         this.#phase = 'recorded'
         this.#told = null
         this.#leaveReason = ''
-        this.#removal.sessionRecorded(configuration)
+        this.#decisions.removal.sessionRecorded(configuration)
         this.#lease.start(session.others)
         this.#host.sessionRecorded(session, time)
         this.#sendOrTake(leaderOf(configuration), 'form.recorded', { session: number })
@@ -358,7 +306,7 @@ export class Member {
       this.#host.tellPeople('serving', {})
     }
     // E3: not before the leases of those who are no longer in the set have run out.
-    const waitMs = this.#removal.barrierMs(session.configuration)
+    const waitMs = this.#decisions.removal.barrierMs(session.configuration)
     if (waitMs <= 0) open()
     else this.world.clock.after(waitMs, open)
   }
@@ -396,55 +344,18 @@ export class Member {
   }
 
   #considerRemoval(): void {
-    if (this.#phase === 'outside' || this.#phase === 'left' || this.#splitBrain) return
-    if (this.world.record.value.word !== null) return
-    const gone = this.#removal.whoMustGo(this.#others(), this.#openedInThisRun)
-    if (this.proposer.busy) {
-      if (gone.length === 0 && this.#removal.anyBeingLeftOut() && this.proposer.withdraw()) this.#removal.keepAll()
-      return
-    }
-    if (gone.length === 0 || !this.proposer.reachable() || this.#host.anyLossy()) return
-    const staying = this.known.inSync.filter((server) => !gone.includes(server))
-    this.#removal.leaveOut(gone)
-    this.world.log.warn(
-      { volume: this.world.volumeId, gone, why: this.#removal.reasons() },
-      'asking the arbiter to leave out',
-    )
-    this.proposer.propose(this.known, this.#successor(staying), (decision) => this.#decided(decision))
+    this.#decisions.considerRemoval(this.#others(), this.#openedInThisRun)
   }
 
-  #decided(decision: Decision): void {
-    if (!this.learn(decision.current)) {
-      this.#removal.keepAll()
-      this.world.record.save({ word: null }, () => undefined)
-      this.#forming.retry()
-    }
-  }
-
-  /** C10, E2: a word of an earlier session whose decision is not known: swapping the same set in again shows it. */
-  #fenceIfWordIsOpen(): void {
-    if (this.world.record.value.word === null || this.#phase === 'open' || this.#phase === 'outside') return
-    if (!this.#fencing) this.#renew()
-  }
-
-  #renew(): void {
-    if (this.proposer.busy || this.#fencing) return
-    this.#fencing = true
-    this.proposer.propose(this.known, this.#successor(this.known.inSync), (decision) => {
-      this.#fencing = false
-      this.#decided(decision)
-    })
+  /** What waited for a decision that left everything as it was goes on. */
+  nothingChanged(): void {
+    this.#forming.retry()
   }
 
   #mayBegin(): boolean {
     return (
       this.#phase === 'gathering' && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
     )
-  }
-
-  #successor(inSync: readonly ServerId[]): Configuration {
-    const presentWasOpened = this.world.record.value.opened?.id === this.known.id
-    return successor(this.known, { id: this.world.random.id() as Configuration['id'], inSync, presentWasOpened })
   }
 
   #whyMissing(): 'peers' | 'arbiter' | 'sound-copy' {
@@ -456,7 +367,9 @@ export class Member {
     for (const server of before.inSync) {
       if (after.inSync.includes(server)) continue
       const reason =
-        server === this.world.self && this.#leaveReason !== '' ? this.#leaveReason : this.#removal.reasonOf(server)
+        server === this.world.self && this.#leaveReason !== ''
+          ? this.#leaveReason
+          : this.#decisions.removal.reasonOf(server)
       this.#host.tellPeople('left', { server, reason })
     }
     for (const server of after.inSync) if (!before.inSync.includes(server)) this.#host.tellPeople('joined', { server })
@@ -507,14 +420,4 @@ export class Member {
     if (to === this.world.self) this.#take(to, this.world.selfRun, kind, body)
     else this.world.links.send(to, { type: 'control', kind, body: { ...body, volume: this.world.volumeId } })
   }
-}
-
-/** C2: in every region some member is not lossy, or a member had opened this very configuration before. */
-function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean {
-  for (const tell of tells.values()) if (tell.openedId === configuration.id) return true
-  const lossyRanges = [...tells.values()].map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
-  const [first = [], ...rest] = lossyRanges
-  return !first.some((range) =>
-    rest.every((others) => others.some((other) => other.first <= range.last && range.first <= other.last)),
-  )
 }

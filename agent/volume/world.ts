@@ -1,5 +1,5 @@
 import type { ServerId } from '../kit/ids.ts'
-import type { MemberWorld } from '../membership/member.ts'
+import type { MemberWorld } from '../membership/member-world.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore } from '../store/replica.ts'
 

@@ -1,0 +1,103 @@
+/**
+ * What a member asks its arbiter to decide (E2): that others leave (E3, E7, E8), that a joiner comes in (C10), and what
+ * became of a question that an earlier session left open.
+ */
+import type { ServerId } from '../kit/ids.ts'
+import { type Configuration, successor } from './configuration.ts'
+import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
+import { type Decision, Proposer } from './proposer.ts'
+import { Removal } from './removal.ts'
+
+/** The member whose decisions these are. */
+export interface Decider {
+  readonly known: Configuration
+  readonly phase: MemberPhase
+  readonly splitBrain: boolean
+  /** @returns whether it was new */
+  learn(configuration: Configuration): boolean
+  /** The decision left everything as it was: what waited for it goes on. */
+  nothingChanged(): void
+}
+
+export class Decisions {
+  readonly proposer: Proposer
+  readonly removal: Removal
+  readonly #world: MemberWorld
+  readonly #host: MemberHost
+  readonly #decider: Decider
+  #fencing = false
+
+  constructor(world: MemberWorld, host: MemberHost, decider: Decider) {
+    this.#world = world
+    this.#host = host
+    this.#decider = decider
+    this.removal = new Removal(world, (server) => host.owedByMs(server))
+    this.proposer = new Proposer(world.arbiter, world.clock, (words) => {
+      world.log.error({ volume: world.volumeId, words }, 'the register is not to be believed (E11)')
+      host.tellPeople('register-alarm', { words })
+    })
+  }
+
+  /** Asks for a configuration without those who must go; takes the question back when nobody has to any more. */
+  considerRemoval(others: readonly ServerId[], openedInThisRun: boolean): void {
+    const { phase, splitBrain, known } = this.#decider
+    if (phase === 'outside' || phase === 'left' || splitBrain) return
+    if (this.#world.record.value.word !== null) return
+    const gone = this.removal.whoMustGo(others, openedInThisRun)
+    if (this.proposer.busy) {
+      if (gone.length === 0 && this.removal.anyBeingLeftOut() && this.proposer.withdraw()) this.removal.keepAll()
+      return
+    }
+    if (gone.length === 0 || !this.proposer.reachable() || this.#host.anyLossy()) return
+    const staying = known.inSync.filter((server) => !gone.includes(server))
+    this.removal.leaveOut(gone)
+    this.#world.log.warn(
+      { volume: this.#world.volumeId, gone, why: this.removal.reasons() },
+      'asking the arbiter to leave out',
+    )
+    this.proposer.propose(known, this.#successor(staying), (decision) => this.#decided(decision))
+  }
+
+  /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */
+  proposeJoin(joiner: ServerId, decided: (joined: boolean) => void): boolean {
+    const { phase, known } = this.#decider
+    if (phase !== 'open' || this.proposer.busy) return false
+    const next = this.#successor([...known.inSync, joiner])
+    this.proposer.propose(known, next, (decision) => {
+      decided(decision.current.inSync.includes(joiner))
+      this.#decided(decision)
+    })
+    return true
+  }
+
+  /** C10, E2: a word of an earlier session whose decision is not known: swapping the same set in again shows it. */
+  fenceIfWordIsOpen(): void {
+    const { phase } = this.#decider
+    if (this.#world.record.value.word === null || phase === 'open' || phase === 'outside') return
+    if (!this.#fencing) this.renew()
+  }
+
+  /** The same set again under a new id and epoch: that wins, or shows what did (E2). */
+  renew(): void {
+    if (this.proposer.busy || this.#fencing) return
+    this.#fencing = true
+    const { known } = this.#decider
+    this.proposer.propose(known, this.#successor(known.inSync), (decision) => {
+      this.#fencing = false
+      this.#decided(decision)
+    })
+  }
+
+  #decided(decision: Decision): void {
+    if (this.#decider.learn(decision.current)) return
+    this.removal.keepAll()
+    this.#world.record.save({ word: null }, () => undefined)
+    this.#decider.nothingChanged()
+  }
+
+  #successor(inSync: readonly ServerId[]): Configuration {
+    const { known } = this.#decider
+    const presentWasOpened = this.#world.record.value.opened?.id === known.id
+    return successor(known, { id: this.#world.random.id() as Configuration['id'], inSync, presentWasOpened })
+  }
+}
