@@ -25,7 +25,7 @@ export type AgentView =
 /** Milliseconds between two tries to reach a lost agent: first and longest. */
 const retryMs = { first: 300, longest: 3_000 } as const
 /** Milliseconds between two questions to a quiet agent, and until it must have answered. */
-const ask = { everyMs: 4_000, waitMs: 4_000 } as const
+const ask = { everyMs: 2_000, waitMs: 4_000 } as const
 /** As many events as the agent keeps (limits.events); older ones are forgotten there too. */
 const keptEvents = 1_000
 /** Milliseconds in which several news become one change of the picture. */
@@ -42,6 +42,8 @@ export class AgentWatch {
   #waitMs: number = retryMs.first
   /** Of the stream that is open; the picture takes them over together. */
   #status: Status | null = null
+  /** Counts the statuses told, so that an answer knows whether it is still the newest. */
+  #statuses = 0
   #events: Event[] = []
 
   constructor(bridge: Bridge) {
@@ -115,6 +117,7 @@ export class AgentWatch {
           return
         }
         this.#status = parsed.data
+        this.#statuses += 1
         break
       }
       case 'event': {
@@ -145,13 +148,17 @@ export class AgentWatch {
   /** A process that stands still keeps its connections: only a question shows that nobody is there. */
   async #ask(): Promise<void> {
     const stream = this.#stopStream
+    const statuses = this.#statuses
     if (stream === null) return
     const answer = await Promise.race<Outcome>([
       this.#bridge.call('status', {}),
       new Promise((resolve) => setTimeout(() => resolve({ kind: 'lost' }), ask.waitMs)),
     ])
     // The stream may have ended or begun anew meanwhile; then it speaks for itself.
-    if (answer.kind === 'lost' && stream === this.#stopStream) this.#ended(null)
+    if (stream !== this.#stopStream) return
+    if (answer.kind === 'lost') this.#ended(null)
+    // What time alone changes (a lease, a disk's free space) is no event: the answer shows it, unless newer news came.
+    else if (answer.kind === 'done' && statuses === this.#statuses) this.#told({ kind: 'status', data: answer.value })
   }
 
   #show(view: AgentView): void {

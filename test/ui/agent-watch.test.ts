@@ -14,7 +14,7 @@ class ScriptedBridge implements Bridge {
   opened = 0
   stopped = 0
   told: (news: News) => void = () => undefined
-  answer: () => Promise<Outcome> = () => Promise.resolve({ kind: 'done', value: {} })
+  answer: () => Promise<Outcome> = () => Promise.resolve({ kind: 'done', value: states.protected })
 
   call(): Promise<Outcome> {
     return this.answer()
@@ -101,6 +101,26 @@ describe('the watch over an agent', () => {
     await settle()
     assert.equal(watch.view().phase, 'lost')
     assert.equal(bridge.stopped, 1, 'the dead stream was closed')
+  })
+
+  test('what no news told of is seen when it is asked for, but an old answer hides no newer news', async () => {
+    goLive()
+    bridge.answer = () => Promise.resolve({ kind: 'done', value: states['waiting-for-server'] })
+    mock.timers.tick(2_000)
+    await settle()
+    mock.timers.tick(gathered)
+    assert.deepEqual(watch.view().status, states['waiting-for-server'])
+    let answerLate: (outcome: Outcome) => void = () => undefined
+    bridge.answer = () =>
+      new Promise((resolve) => {
+        answerLate = resolve
+      })
+    mock.timers.tick(2_000)
+    goLive()
+    answerLate({ kind: 'done', value: states['one-copy'] })
+    await settle()
+    mock.timers.tick(gathered)
+    assert.deepEqual(watch.view().status, states.protected)
   })
 
   test('an answer that is late, from a stream that has ended since, changes nothing', async () => {
