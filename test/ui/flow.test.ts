@@ -7,6 +7,7 @@ import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Page } from 'playwright'
+import { limits } from '../../agent/limits.ts'
 import { ensureRenderer, projectDir } from '../../build/renderer.ts'
 import { type TestLab, withLab } from '../kit/lab.ts'
 import { needs } from '../kit/needs.ts'
@@ -43,27 +44,27 @@ const headline = (page: Page, words: string) => page.locator(`[data-headline="${
 const write = (uri: string, pattern: number, offset: number, length: number) =>
   mustRun('qemu-io', ['-f', 'raw', '-c', `write -P ${pattern} ${offset} ${length}`, '-c', 'flush', uri])
 
-/** Where nothing was written before: only new space can be missing on a full disk. */
-const freshOffset = (round: number) => (192 + 20 * round) * MiB
+/** How often a round is played until a click met the button: it is there until the resync begins by itself. */
+const rounds = 2
 
-/** How often a round is played until a click met the button: it is there for two seconds, until resync begins by itself. */
-const rounds = 3
+/** A disk call that takes longer than E8 allows (limits.diskOverdueMs). */
+const stalledMs = limits.diskOverdueMs + 1_500
 
 /**
- * b's disk is full for a moment: b leaves, and answers all the while, so there is somebody to resync and nobody does.
+ * b's disk stalls: b leaves, and answers all the while, so there is somebody to resync and nobody does yet.
  * @returns whether Resync now was clicked before the resync began by itself
  */
-async function clickResyncNow(page: Page, lab: TestLab, round: number): Promise<boolean> {
-  await lab.fault('b', { kind: 'disk-full' })
+async function clickResyncNow(page: Page, lab: TestLab): Promise<boolean> {
+  await lab.fault('b', { kind: 'disk-slow', delayMs: stalledMs })
   const button = page.getByRole('button', { name: 'Resync now' })
   const [clicked] = await Promise.all([
-    button.click({ timeout: 8_000 }).then(
+    button.click({ timeout: 2 * stalledMs }).then(
       () => true,
       // It was there too shortly for a busy machine; the caller plays another round.
       () => false,
     ),
     headline(page, 'One copy').then(() => lab.fault('b', { kind: 'off' })),
-    write(lab.uri('a'), 0x33, freshOffset(round), 16 * MiB),
+    write(lab.uri('a'), 0x33, 192 * MiB, 16 * MiB),
   ])
   return clicked
 }
@@ -102,7 +103,7 @@ async function story(page: Page, lab: TestLab, picture: Picture): Promise<void> 
 
   let clicked = false
   for (let round = 0; round < rounds && !clicked; round += 1) {
-    clicked = await clickResyncNow(page, lab, round)
+    clicked = await clickResyncNow(page, lab)
     if (clicked) await picture('5-resync-now')
     await headline(page, 'Protected')
   }
@@ -127,7 +128,7 @@ test('the window follows a server through death, return and resync', needs('chro
 
     await lab.mustBeEqual()
     for (const name of ['a', 'b'] as const) {
-      const commands = ['-c', `read -P 0x22 ${16 * MiB} ${MiB}`, '-c', `read -P 0x33 ${freshOffset(0)} ${16 * MiB}`]
+      const commands = ['-c', `read -P 0x22 ${16 * MiB} ${MiB}`, '-c', `read -P 0x33 ${192 * MiB} ${16 * MiB}`]
       assert.doesNotMatch(await mustRun('qemu-io', ['-f', 'raw', '-r', ...commands, lab.uri(name)]), /failed/)
     }
   })
