@@ -66,6 +66,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
   readonly #runs = new Map<ServerId, number>()
   #whenQuiet: (() => void) | null = null
+  /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
+  #brokenBy: 'disk-full' | 'disk-failed' | null = null
   /** What the leader told lately of its resync, at a server that does not lead. */
   #heardProgress: { readonly atMs: number; readonly progress: ResyncProgress } | null = null
 
@@ -256,6 +258,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   makeSettledDurable(done: (failed: boolean) => void): void {
+    // What it could not apply before it may lack now: it opens nothing together with others (C7).
+    if (this.#brokenBy !== null && this.member.known.inSync.length > 1) return done(true)
     const doubtful = [...this.store.regions()].filter(([, facts]) => facts.grade !== 'sound').map(([region]) => region)
     this.store.sync((failure) => {
       if (failure !== null || doubtful.length === 0) done(failure !== null)
@@ -273,6 +277,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   sessionOpened(session: Session): void {
+    this.#brokenBy = null
     this.#serving = session
     this.outgoing.settled()
     this.marks.startSession(session.configuration.epoch)
@@ -285,6 +290,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   outside(): void {
+    this.#brokenBy = null
     // W8: whether the others applied them is decided without this server; its clients' connections are closed.
     this.outgoing.abandon((write) => {
       if (write instanceof WriteRequest) write.answer('unknown-outcome')
@@ -353,7 +359,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   /** About eight times a second. */
   tick(): void {
-    if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
+    if (this.#brokenBy !== null) this.member.leave(this.#brokenBy)
+    else if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
     this.member.tick()
     this.resync.tick()
     this.#tellProgress()
@@ -408,7 +415,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   #ownReplicaFailed(failure: StoreFailure): void {
-    this.member.leave(failure === 'no-space' ? 'disk-full' : 'disk-failed')
+    // Alone in the set there is nobody to hand over to: clients get errors (C6), the next session is a new chance.
+    if (!this.member.inSet || this.member.known.inSync.length === 1) return
+    this.#brokenBy = failure === 'no-space' ? 'disk-full' : 'disk-failed'
+    this.member.leave(this.#brokenBy)
   }
 
   /** Starts no new write; calls back once none is under way. */
