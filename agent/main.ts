@@ -139,7 +139,7 @@ class Agent {
   readonly #dir: string
   readonly #clock = realClock()
   readonly #log: Log & { flush(done: () => void): void }
-  readonly #allowFaults = process.env['MIRRORBAY_FAULTS'] === '1'
+  readonly #allowFaults = process.env.MIRRORBAY_FAULTS === '1'
   readonly #faults = new StoreFaults()
   readonly #changes = new ChangeNotifier({ clock: this.#clock })
   readonly #eventLog = new EventLog({ clock: this.#clock, changed: () => this.#changes.changed() })
@@ -151,7 +151,7 @@ class Agent {
 
   constructor(dir: string) {
     this.#dir = dir
-    const level = process.env['MIRRORBAY_LOG'] ?? 'info'
+    const level = process.env.MIRRORBAY_LOG ?? 'info'
     // Not synchronous: a log on a hung disk must not hold the event loop.
     this.#log = pino({ level, base: { pid: process.pid } }, pino.destination({ fd: 1, sync: false }))
   }

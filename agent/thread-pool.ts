@@ -4,4 +4,4 @@
  */
 import { limits } from './limits.ts'
 
-process.env['UV_THREADPOOL_SIZE'] ??= String(limits.threadPool)
+process.env.UV_THREADPOOL_SIZE ??= String(limits.threadPool)

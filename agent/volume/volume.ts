@@ -311,9 +311,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   tellPeople(kind: VolumeEvent, details: Record<string, string | number>): void {
-    const server = this.member.known.replicas.find((replica) => replica.serverId === details['server'])?.serverId
+    const server = this.member.known.replicas.find((replica) => replica.serverId === details.server)?.serverId
     if (kind === 'left' && server !== undefined) {
-      this.absences.set(server, { reason: String(details['reason']), sinceMs: this.world.clock.wallMs() })
+      this.absences.set(server, { reason: String(details.reason), sinceMs: this.world.clock.wallMs() })
     }
     this.world.event(kind, details)
     this.world.changed()
