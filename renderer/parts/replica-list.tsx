@@ -19,9 +19,12 @@ function State({ replica }: { replica: ReplicaStatus }) {
 }
 
 export function ReplicaList(props: { replicas: readonly ReplicaStatus[]; thisServerId: string }) {
+  // The same order in every window, whatever order the agent keeps: this server, then the others by name.
+  const rank = (replica: ReplicaStatus) => (replica.serverId === props.thisServerId ? '' : replica.serverName)
+  const sorted = props.replicas.toSorted((one, other) => (rank(one) < rank(other) ? -1 : 1))
   return (
     <ul className={css.list} aria-label="Copies">
-      {props.replicas.map((replica) => (
+      {sorted.map((replica) => (
         <li key={replica.serverId} className={css.row}>
           <span className={css.name}>
             {replica.serverName}

@@ -3,7 +3,7 @@
  * brought up to date, and the window tells each of it by itself. Pictures stay in test-results/flow.
  */
 import assert from 'node:assert/strict'
-import { mkdir } from 'node:fs/promises'
+import { mkdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { Page } from 'playwright'
@@ -113,6 +113,7 @@ async function story(page: Page, lab: TestLab, picture: Picture): Promise<void> 
 
 test('the window follows a server through death, return and resync', needs('chromium', 'qemu-io'), async () => {
   await ensureRenderer({ announce: (sentence) => console.log(sentence) })
+  await rm(pictures, { recursive: true, force: true })
   await mkdir(pictures, { recursive: true })
   await withLab({ witness: true, sizeBytes: 256 * MiB }, async (lab) => {
     await using browser = await launchBrowser()
