@@ -82,6 +82,8 @@ export class Resync {
   get movedBytes(): number {
     return this.#walk?.movedBytes ?? 0
   }
+  /** As it stood when the last joiner was proposed. */
+  lastProgress: ResyncProgress | undefined
 
   /** @param session null at a server that does not lead */
   startSession(session: ResyncSession | null): void {
@@ -190,8 +192,10 @@ export class Resync {
       if (joined) this.#step = 'idle'
       else this.#end('the arbiter decided otherwise')
     })
-    if (proposed) this.#step = 'proposing'
-    else this.#void('no decision could be asked for')
+    if (proposed) {
+      this.#step = 'proposing'
+      this.lastProgress = this.progress() ?? undefined
+    } else this.#void('no decision could be asked for')
   }
 
   /** C4: the joiner's new run voids the attempt; a proposal under way is decided all the same. */

@@ -315,7 +315,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     if (kind === 'left' && server !== undefined) {
       this.absences.set(server, { reason: String(details.reason), sinceMs: this.world.clock.wallMs() })
     }
-    this.world.event(kind, details)
+    this.world.event(kind, kind === 'joined' ? { ...details, ...this.#howItJoined(details.server) } : details)
     this.world.changed()
   }
 
@@ -366,6 +366,13 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#tellProgress()
     this.joiner.tick()
     this.marks.tick()
+  }
+
+  /** What the resync that ended so well moved and took, where this server knows it. */
+  #howItJoined(server: string | number | undefined): Record<string, number> {
+    const progress = this.resync.lastProgress ?? this.#heardProgress?.progress
+    if (progress === undefined || progress.joiner !== server) return {}
+    return { movedBytes: progress.movedBytes, durationMs: this.world.clock.wallMs() - progress.startedMs }
   }
 
   // --- resync, as people see and steer it -------------------------------------------------------------------------
