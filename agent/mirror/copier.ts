@@ -44,24 +44,20 @@ export class Copier {
   }
 
   copy(piece: Piece, done: PieceDone): void {
-    this.#world.store.read(piece.offsetBytes, piece.lengthBytes, (failure, data) => {
-      if (failure !== null) return done(null)
-      const { session, attempt, offsetBytes, lengthBytes, stamp } = piece
-      const request = this.#ask(piece.target, (answer) => {
-        if (answer === null || answer.failed) return done(null)
-        if (answer.blocks === null) return done(0)
-        this.#sendDiffering(piece, data, answer.blocks, done)
-      })
+    const { target, session, attempt, offsetBytes, lengthBytes, stamp } = piece
+    let present: Uint8Array = new Uint8Array(0)
+    // Waiting begins before the read: a piece that is ended while it is read is told so, and asks nobody any more.
+    const request = this.#ask(target, (answer) => {
+      if (answer === null || answer.failed) return done(null)
+      if (answer.blocks === null) return done(0)
+      this.#sendDiffering(piece, present, answer.blocks, done)
+    })
+    this.#world.store.read(offsetBytes, lengthBytes, (failure, data) => {
+      if (failure !== null) return this.#answer(target, request, { blocks: null, failed: true })
+      if (!this.#waiting.has(request)) return
+      present = data
       const digest = this.#world.digest(data)
-      this.#world.send(piece.target, 'copy.compare', {
-        session,
-        attempt,
-        request,
-        offsetBytes,
-        lengthBytes,
-        digest,
-        stamp,
-      })
+      this.#world.send(target, 'copy.compare', { session, attempt, request, offsetBytes, lengthBytes, digest, stamp })
     })
   }
 
