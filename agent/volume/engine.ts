@@ -110,7 +110,9 @@ export class Engine implements LinkEvents, BlockDevices {
     volume.member.start()
     for (const server of this.world.servers()) {
       const peer = links.peer(server)
-      if (peer !== undefined) volume.member.onPeerRun(server, peer.run)
+      if (peer === undefined) continue
+      volume.peerRun(server)
+      volume.member.onPeerRun(server, peer.run)
     }
     this.world.changed()
   }
