@@ -107,6 +107,8 @@ export const limits = {
   markIdleMs: 3_000,
   /** C4, P7: a joiner that has not applied a write for this long is sent away, so that it does not delay clients. */
   joinerOverdueMs: 5_000,
+  /** Milliseconds a step of a resync other than copying may take (a sync of what was copied is the longest). */
+  joinStepMs: 60_000,
   /** Bytes. A piece of resync or settling; compared and copied under one permission (C4). */
   copyPieceBytes: 1 * MiB,
   /** Pieces under way at once. */

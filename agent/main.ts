@@ -121,7 +121,7 @@ const closeStore = (store: Store): Promise<void> =>
   })
 
 /** Volume events and their names in the activity list; null: not shown as such. */
-const eventNames: Record<VolumeEvent | 'created' | 'waiting', EventKind> = {
+const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   created: 'volume-created',
   serving: 'volume-serving',
   waiting: 'volume-waiting',
@@ -233,7 +233,10 @@ class Agent {
     if (config.role === 'storage') await this.#startNbd(config, engine)
     await this.#startControl(config, store, engine, hub)
     this.#closers.push({ what: 'the volumes', close: () => this.#leaveVolumes(engine) })
-    this.#eventLog.append('agent-started', { details: { run: store.run, before: store.previousEnd } })
+    this.#eventLog.append('agent-started', {
+      server: config.name,
+      details: { run: store.run, before: store.previousEnd },
+    })
     log.info({ name: config.name, id: self, run: store.run, before: store.previousEnd }, 'the agent runs')
   }
 

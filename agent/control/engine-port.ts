@@ -72,6 +72,16 @@ export class EnginePort implements AgentPort {
       arbiter: { kind: request.arbiter, serverId: this.#arbiter(request.arbiter, request.preferredServer) },
       servers,
     })
+    await this.#untilServing(request.name)
+  }
+
+  /** Made is made; but who asked for it would like to use it at once, and forming takes a moment. */
+  async #untilServing(name: string): Promise<void> {
+    const { clock } = this.#world
+    const untilMs = clock.monotonicMs() + limits.startGraceMs
+    while (this.#named(name).member.waiting() !== 'none' && clock.monotonicMs() < untilMs) {
+      await new Promise<void>((resolve) => clock.after(20, resolve))
+    }
   }
 
   #arbiter(kind: 'preferred' | 'witness', preferredServer: string | undefined): ServerId {
@@ -89,7 +99,7 @@ export class EnginePort implements AgentPort {
 
   async resync(volumeName: string, action: 'now' | 'pause' | 'continue'): Promise<void> {
     const volume = this.#named(volumeName)
-    volume.steer(action)
+    volume.resyncView.steer(action)
     // Every replica's server hears it: one of them leads, another one may be waiting to return.
     for (const replica of volume.member.known.replicas) {
       if (replica.serverId !== this.#world.engine.world.self)
@@ -170,7 +180,7 @@ export class EnginePort implements AgentPort {
     const { known, phase } = volume.member
     const isSelf = serverId === this.#world.engine.world.self
     const connected = isSelf || volume.world.links.peer(serverId)?.connected === true
-    const joining = volume.progress()?.joiner === serverId
+    const joining = volume.resyncView.progress()?.joiner === serverId
     const inSync = known.inSync.includes(serverId)
     const absence = volume.absences.get(serverId)
     // Outside the set and cut off from it, this server cannot tell how the others stand.
@@ -196,7 +206,7 @@ export class EnginePort implements AgentPort {
   }
 
   #resync(volume: Volume): ResyncStatus | null {
-    const progress = volume.progress()
+    const progress = volume.resyncView.progress()
     if (progress === null) return null
     const { joiner, phase, totalBytes, doneBytes, movedBytes, bytesPerSecond, startedMs } = progress
     const known = bytesPerSecond !== null && bytesPerSecond > 0 && phase !== 'paused'

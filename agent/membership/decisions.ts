@@ -90,8 +90,8 @@ export class Decisions {
 
   #decided(decision: Decision): void {
     if (this.#decider.learn(decision.current)) return
+    // What was decided is known already, and a word of before was taken off when it was learned (C10).
     this.removal.keepAll()
-    this.#world.record.save({ word: null }, () => undefined)
     this.#decider.nothingChanged()
   }
 

@@ -89,6 +89,8 @@ export class Forming {
     if (!this.#answered(from, session, 'recording') || this.#session === null) return
     this.#step = 'opened'
     this.#opened.add(session)
+    // What was told has done its work; a later session in this configuration is formed from new words (E9).
+    this.#tells.clear()
     this.#toAll('form.open', { session })
   }
 
@@ -166,7 +168,26 @@ export function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerI
   for (const tell of tells.values()) if (tell.openedId === configuration.id) return true
   const lossyRanges = [...tells.values()].map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
   const [first = [], ...rest] = lossyRanges
-  return !first.some((range) =>
-    rest.every((others) => others.some((other) => other.first <= range.last && range.first <= other.last)),
-  )
+  return rest.reduce<readonly RegionRange[]>(intersection, first).length === 0
+}
+
+interface RegionRange {
+  readonly first: number
+  readonly last: number
+}
+
+/** @returns the regions that are in both; each list is ascending and without overlaps, as a tell has it */
+function intersection(one: readonly RegionRange[], other: readonly RegionRange[]): RegionRange[] {
+  const both: RegionRange[] = []
+  let index = 0
+  for (const range of one) {
+    // The last one looked at may also overlap the next range.
+    while (index < other.length && (other[index]?.last ?? 0) < range.first) index += 1
+    for (let at = index; at < other.length; at += 1) {
+      const candidate = other[at]
+      if (candidate === undefined || candidate.first > range.last) break
+      both.push({ first: Math.max(range.first, candidate.first), last: Math.min(range.last, candidate.last) })
+    }
+  }
+  return both
 }

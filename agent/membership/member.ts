@@ -209,7 +209,7 @@ export class Member {
       readonly [K in MemberMessageKind]: (body: Omit<MemberMessage<K>, 'volume'>) => void
     } = {
       'member.configuration': ({ configuration }) => this.#onConfiguration(from, configuration),
-      'member.leave': ({ configurationId }) => this.#onLeave(from, configurationId),
+      'member.leave': ({ configurationId, reason }) => this.#onLeave(from, configurationId, reason),
       'form.tell': ({ configurationId, tell }) => this.#onTell(from, run, configurationId, tell),
       'form.begin': ({ configurationId, session, runs }) => this.#onBegin(from, configurationId, session, runs),
       'form.ready': ({ session }) => this.#forming.onReady(from, session),
@@ -228,9 +228,9 @@ export class Member {
     if (stands === 'same' && this.#phase === 'gathering' && from === leaderOf(this.known)) this.#sendTell()
   }
 
-  #onLeave(from: ServerId, configurationId: string): void {
+  #onLeave(from: ServerId, configurationId: string, reason: string): void {
     if (configurationId !== this.known.id) return this.#sendKnown(from)
-    this.#decisions.removal.left(from)
+    this.#decisions.removal.left(from, reason)
     // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide).
     if (this.#phase === 'left' && this.world.self < from) this.#beginForming()
     this.#considerRemoval()
@@ -274,7 +274,7 @@ export class Member {
     const stop = this.#stops
     const failedOrStale = (failed: boolean): boolean => {
       if (stop !== this.#stops) return true
-      if (failed && !this.leave('disk-failed')) this.#beginForming()
+      if (failed && !this.leave('disk-failed')) this.#formLater(stop)
       return failed
     }
     this.#host.makeSettledDurable((failed) => {
@@ -291,6 +291,13 @@ export class Member {
         this.#host.sessionRecorded(session, time)
         this.#sendOrTake(leaderOf(configuration), 'form.recorded', { session: number })
       })
+    })
+  }
+
+  /** After a failure that this server cannot leave for; not at once, since the disk may need a moment. */
+  #formLater(stop: number): void {
+    this.world.clock.after(limits.returnBackoffMs, () => {
+      if (stop === this.#stops) this.#beginForming()
     })
   }
 
@@ -353,9 +360,9 @@ export class Member {
   }
 
   #mayBegin(): boolean {
-    return (
-      this.#phase === 'gathering' && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
-    )
+    // Settling: the one before could not settle everything, and this is the next try.
+    const ready = this.#phase === 'gathering' || this.#phase === 'settling'
+    return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
   }
 
   #whyMissing(): 'peers' | 'arbiter' | 'sound-copy' {

@@ -8,7 +8,8 @@ import { limits } from '../limits.ts'
 import type { Configuration } from './configuration.ts'
 import type { Silence } from './lease.ts'
 
-export type RemovalReason = 'left' | 'restarted' | 'silent' | 'disk-slow'
+const reasons = ['left', 'restarted', 'silent', 'disk-slow', 'disk-failed', 'disk-full'] as const
+export type RemovalReason = (typeof reasons)[number]
 
 export class Removal {
   readonly #clock: Clock
@@ -20,7 +21,7 @@ export class Removal {
   readonly #stopped = new Set<ServerId>()
   /** E3: whoever is wanted out is not answered any more until the arbiter's decision is known. */
   readonly #leavingOut = new Set<ServerId>()
-  readonly #left = new Set<ServerId>()
+  readonly #left = new Map<ServerId, RemovalReason>()
   readonly #restarted = new Set<ServerId>()
   readonly #reasons = new Map<ServerId, RemovalReason>()
 
@@ -40,8 +41,8 @@ export class Removal {
   }
 
   /** It gave its word that it has stopped (E7, E8). */
-  left(server: ServerId): void {
-    this.#left.add(server)
+  left(server: ServerId, itsWord: string): void {
+    this.#left.set(server, reasons.find((reason) => reason === itsWord) ?? 'left')
     this.#stopped.add(server)
   }
 
@@ -74,7 +75,8 @@ export class Removal {
   }
 
   #reasonNow(server: ServerId, silentMs: number): RemovalReason | null {
-    if (this.#left.has(server)) return 'left'
+    const left = this.#left.get(server)
+    if (left !== undefined) return left
     if (this.#restarted.has(server)) return 'restarted'
     if (this.#silence.ofMs(server) > silentMs) return 'silent'
     return this.#owedByMs(server) > limits.memberOverdueMs ? 'disk-slow' : null

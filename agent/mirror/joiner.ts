@@ -92,6 +92,9 @@ export class Joiner {
   onBegin(leader: ServerId, body: MirrorBody<'join.begin'>): void {
     if (this.#state.step === 'no') return
     const { session, attempt } = body
+    const present = this.#state
+    // Said again because our request was: it has begun already.
+    if (present.step !== 'asking' && present.session === session && present.attempt === attempt) return
     this.refusal = ''
     const mine: JoinerState = { step: 'draining', leader, session, attempt }
     this.#state = mine
@@ -111,6 +114,8 @@ export class Joiner {
 
   #beginAttempt(leader: ServerId, session: number, attempt: number): void {
     this.#state = { step: 'joining', leader, session, attempt }
+    // C4: what older attempts wrote here is compared like everything else; their names say nothing any more.
+    this.#world.incoming.forgetNames()
     this.#world.incoming.accept(session, attempt)
     this.#world.copyTarget.accept(session, attempt)
     this.#world.send(leader, 'join.ready', { session, attempt, marked: markedRanges(this.#world.store) })

@@ -30,14 +30,19 @@ export class MarkKeeper {
     this.#world = world
   }
 
-  /** A session opened: all marks that stand were settled, so time alone keeps them. */
-  startSession(epoch: number): void {
-    this.#epoch = epoch
+  /** A session is recorded: all marks that stand were settled, so time alone keeps them. Others may write from now on,
+   * before it opens here; no mark comes off before that. */
+  startSession(): void {
+    this.#epoch = 0
     this.#touches.clear()
     const lastMs = this.#world.clock.monotonicMs()
     for (const [region, facts] of this.#world.store.regions()) {
       if (facts.marked) this.#touches.set(region, { lastMs, numbers: new Map() })
     }
+  }
+
+  openSession(epoch: number): void {
+    this.#epoch = epoch
   }
 
   endSession(): void {

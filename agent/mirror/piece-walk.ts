@@ -55,6 +55,8 @@ export class PieceWalk {
   #regionIndex = 0
   #regionBytes = 0
   #open = 0
+  /** When the copying of each piece that has its permission began, oldest first. */
+  readonly #copying = new Map<PieceUse, number>()
   #paused = false
   #failed = false
   #samples: { atMs: number; doneBytes: number }[] = []
@@ -86,6 +88,12 @@ export class PieceWalk {
 
   end(): void {
     this.#done = null
+  }
+
+  /** Milliseconds since the copying of the oldest open piece began; its range is held against writes as long. */
+  oldestMs(): number {
+    for (const startedMs of this.#copying.values()) return this.#world.clock.monotonicMs() - startedMs
+    return 0
   }
 
   /** Takes a sample for the rate. */
@@ -134,7 +142,9 @@ export class PieceWalk {
     const { target, session, attempt, epoch } = this.#order
     // C3: a marked region counts as changed in the current epoch.
     const stamp = facts.marked ? epoch : facts.stamp
+    this.#copying.set(use, this.#world.clock.monotonicMs())
     this.#world.copier.copy({ target, session, attempt, offsetBytes, lengthBytes, stamp }, (movedBytes) => {
+      this.#copying.delete(use)
       this.#open -= 1
       if (movedBytes === null) this.#failed = true
       else {

@@ -68,6 +68,10 @@ export class Resync {
   #startedMs = 0
   #request = 0
   #paused = false
+  /** For how long the attempt has been in one step. */
+  #watchedStep: ResyncStep = 'idle'
+  #watchedAttempt = 0
+  #watchedSinceMs = 0
 
   constructor(world: ResyncWorld) {
     this.#world = world
@@ -102,7 +106,7 @@ export class Resync {
     if (session === null || this.#step === 'proposing') return
     if (this.#step !== 'idle') {
       // The same replica asks anew: it knows nothing of the attempt, so the attempt is over. Another one waits its turn.
-      if (from !== this.#joiner || this.#step === 'asked') return
+      if (from !== this.#joiner) return
       this.#void('the replica began anew')
     }
     if (!this.#world.inHistory(body.openedId)) return this.#world.send(from, 'join.refused', { why: 'split-brain' })
@@ -209,7 +213,19 @@ export class Resync {
     if (joiner === null || this.#step === 'idle' || this.#step === 'proposing') return
     if (!this.#world.joinerAlive(joiner)) this.#void('it stopped answering')
     else if (this.#world.joinerOwesMs(joiner) > limits.joinerOverdueMs) this.#void('it was too slow')
+    else if (this.#stepOverdue()) this.#void('it did not go on')
     else this.#walk?.measure()
+  }
+
+  /** Every step but the copying itself is short; one that is not has lost its partner. */
+  #stepOverdue(): boolean {
+    const now = this.#world.clock.monotonicMs()
+    if (this.#watchedStep !== this.#step || this.#watchedAttempt !== this.#attempt) {
+      this.#watchedStep = this.#step
+      this.#watchedAttempt = this.#attempt
+      this.#watchedSinceMs = now
+    }
+    return this.#step !== 'comparing' && now - this.#watchedSinceMs > limits.joinStepMs
   }
 
   pause(): void {

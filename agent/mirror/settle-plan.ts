@@ -36,7 +36,7 @@ const rank: Record<Grade, number> = { sound: 0, torn: 1, lossy: 2 }
 /** @param sizeBytes the volume's size: the last region may be short */
 export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: number): SettlePiece[] {
   const members = [...tells.keys()].sort()
-  const grades = gradesByRegion(tells)
+  const grades = gradesByRegion(tells, Math.ceil(sizeBytes / limits.regionBytes))
   const pieces: SettlePiece[] = []
   for (const region of [...grades.keys()].sort((one, other) => one - other)) {
     pieces.push(...settleDoubtful(region, members, grades.get(region) ?? new Map(), sizeBytes))
@@ -47,11 +47,12 @@ export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: numb
 
 type Grades = Map<number, Map<ServerId, Grade>>
 
-function gradesByRegion(tells: ReadonlyMap<ServerId, Told>): Grades {
+function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, regionCount: number): Grades {
   const grades: Grades = new Map()
   for (const [server, told] of tells) {
     for (const doubt of told.doubts) {
-      for (let region = doubt.first; region <= doubt.last; region += 1) {
+      const last = Math.min(doubt.last, regionCount - 1)
+      for (let region = doubt.first; region <= last; region += 1) {
         const ofRegion = grades.get(region) ?? new Map<ServerId, Grade>()
         ofRegion.set(server, doubt.grade)
         grades.set(region, ofRegion)

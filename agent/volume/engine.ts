@@ -28,7 +28,7 @@ export interface EngineWorld {
   readonly digest: Digest
   /** All servers of the cluster that this one has met, without itself. */
   servers(): Iterable<ServerId>
-  event(kind: VolumeEvent | 'created' | 'waiting', volumeName: string, details: Record<string, string | number>): void
+  event(kind: VolumeEvent | 'created', volumeName: string, details: Record<string, string | number>): void
   changed(): void
 }
 

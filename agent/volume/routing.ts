@@ -84,8 +84,8 @@ const handlers: Handlers = {
     volume.joinMember.onVoid(body)
     volume.joiner.onVoid(body)
   },
-  'join.progress': (volume, from, body) => volume.heardProgress(from, body),
-  'resync.steer': (volume, _from, body) => volume.steer(body.action),
+  'join.progress': (volume, from, body) => volume.resyncView.hear(from, body),
+  'resync.steer': (volume, _from, body) => volume.resyncView.steer(body.action),
 }
 
 function takeMirror<Kind extends MirrorMessageKind>(

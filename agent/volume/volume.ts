@@ -9,7 +9,7 @@ import type { BeatVolume } from '../membership/heartbeats.ts'
 import { Member } from '../membership/member.ts'
 import type { MemberHost } from '../membership/member-world.ts'
 import type { Tell } from '../membership/messages.ts'
-import { leaderOf, type Session } from '../membership/session.ts'
+import type { Session } from '../membership/session.ts'
 import { Copier } from '../mirror/copier.ts'
 import { CopyTarget } from '../mirror/copy-target.ts'
 import { Flusher } from '../mirror/flusher.ts'
@@ -17,9 +17,9 @@ import { Incoming } from '../mirror/incoming.ts'
 import { JoinMember } from '../mirror/join-member.ts'
 import { Joiner } from '../mirror/joiner.ts'
 import { MarkKeeper } from '../mirror/marks.ts'
-import type { MirrorBody, MirrorSend } from '../mirror/messages.ts'
+import type { MirrorSend } from '../mirror/messages.ts'
 import { Outgoing } from '../mirror/outgoing.ts'
-import { Resync, type ResyncProgress } from '../mirror/resync.ts'
+import { Resync } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
@@ -28,6 +28,7 @@ import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } fro
 import { type ClientHost, VolumeClient } from './client.ts'
 import { Lamport } from './lamport.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
+import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
 import { tellOf } from './tell.ts'
 import type { VolumeEvent, VolumeWorld } from './world.ts'
@@ -49,6 +50,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly resync: Resync
   readonly joinMember: JoinMember
   readonly joiner: Joiner
+  readonly resyncView = new ResyncView(this)
   readonly clients = new Set<VolumeClient>()
   readonly sendMirror: MirrorSend
   /** Since when and why servers are out of the set, as this run saw it. */
@@ -68,8 +70,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   #whenQuiet: (() => void) | null = null
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
   #brokenBy: 'disk-full' | 'disk-failed' | null = null
-  /** What the leader told lately of its resync, at a server that does not lead. */
-  #heardProgress: { readonly atMs: number; readonly progress: ResyncProgress } | null = null
+  /** As people were told last. */
+  #toldWaiting = ''
 
   constructor(world: VolumeWorld) {
     this.world = world
@@ -271,6 +273,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.lamport.observe(time)
     this.copyTarget.refuse(() => undefined)
     this.incoming.forgetNames()
+    this.marks.startSession()
     this.incoming.accept(session.number, 0)
     this.policing.startSession(session.others)
     this.outgoing.startSession(session.number, session.others)
@@ -280,7 +283,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#brokenBy = null
     this.#serving = session
     this.outgoing.settled()
-    this.marks.startSession(session.configuration.epoch)
+    this.marks.openSession(session.configuration.epoch)
     this.flusher.startSession(session.number, session.others)
     const members = session.configuration.inSync
     const { number, configuration } = session
@@ -315,7 +318,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     if (kind === 'left' && server !== undefined) {
       this.absences.set(server, { reason: String(details.reason), sinceMs: this.world.clock.wallMs() })
     }
-    this.world.event(kind, kind === 'joined' ? { ...details, ...this.#howItJoined(details.server) } : details)
+    this.world.event(kind, kind === 'joined' ? { ...details, ...this.resyncView.howItJoined(details.server) } : details)
     this.world.changed()
   }
 
@@ -363,51 +366,18 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     else if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
     this.member.tick()
     this.resync.tick()
-    this.#tellProgress()
+    this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
+    this.#tellWaiting()
   }
 
-  /** What the resync that ended so well moved and took, where this server knows it. */
-  #howItJoined(server: string | number | undefined): Record<string, number> {
-    const progress = this.resync.lastProgress ?? this.#heardProgress?.progress
-    if (progress === undefined || progress.joiner !== server) return {}
-    return { movedBytes: progress.movedBytes, durationMs: this.world.clock.wallMs() - progress.startedMs }
-  }
-
-  // --- resync, as people see and steer it -------------------------------------------------------------------------
-
-  /** Measured by the leader; null when nothing is known to be resyncing. */
-  progress(): ResyncProgress | null {
-    const own = this.resync.progress()
-    if (own !== null) return own
-    const heard = this.#heardProgress
-    if (heard === null || this.world.clock.monotonicMs() - heard.atMs > limits.leaseMs) return null
-    const { joiner } = heard.progress
-    return this.member.known.inSync.includes(joiner) ? null : heard.progress
-  }
-
-  heardProgress(from: ServerId, body: MirrorBody<'join.progress'>): void {
-    if (from !== leaderOf(this.member.known)) return
-    this.#heardProgress = { atMs: this.world.clock.monotonicMs(), progress: body }
-    this.world.changed()
-  }
-
-  /** Somebody pressed Resync now, Pause or Continue, here or at another server. */
-  steer(action: 'now' | 'pause' | 'continue'): void {
-    if (action === 'pause') this.resync.pause()
-    else this.resync.continue()
-    if (action === 'now' && this.member.phase === 'outside') this.joiner.hurry()
-    this.#tellProgress()
-  }
-
-  #tellProgress(): void {
-    const progress = this.resync.progress()
-    if (progress === null) return
-    const body = { ...this.resync.scope(), ...progress }
-    for (const replica of this.member.known.replicas) {
-      if (replica.serverId !== this.world.self) this.sendMirror(replica.serverId, 'join.progress', body)
-    }
+  /** Serving and waiting change also by time alone (leases), so it is looked at again and again. */
+  #tellWaiting(): void {
+    const waiting = this.member.waiting()
+    if (waiting === this.#toldWaiting) return
+    this.#toldWaiting = waiting
+    if (waiting !== 'none' && waiting !== 'forming') this.world.event('waiting', { for: waiting })
     this.world.changed()
   }
 

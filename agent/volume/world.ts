@@ -8,6 +8,7 @@ export type VolumeEvent =
   | 'left'
   | 'joined'
   | 'serving'
+  | 'waiting'
   | 'split-brain'
   | 'register-alarm'
   | 'resync-started'
