@@ -31,7 +31,7 @@ export interface ResyncWorld extends PieceWalkWorld {
   readonly send: MirrorSend
   /** Whether the link to the joiner is up and its run the same as when the attempt began. */
   joinerAlive(joiner: ServerId): boolean
-  /** C4: milliseconds since the oldest write was sent that the joiner has not applied. */
+  /** C4, C10: milliseconds since the oldest write or flush was sent that the joiner has not done. */
   joinerOwesMs(joiner: ServerId): number
   /** E1: whether what the joiner last opened is part of this volume's history. */
   inHistory(openedId: string | null): boolean
@@ -165,6 +165,7 @@ export class Resync {
 
   onSynced(from: ServerId, body: MirrorBody<'join.synced'>): void {
     if (from !== this.#joiner || body.request !== this.#request) return
+    if (!this.#expects('syncing', body) && !this.#expects('sealing', body)) return
     if (body.failed) return this.#void('the disk there failed')
     if (this.#expects('syncing', body)) this.#askWords(body)
     else if (this.#expects('sealing', body)) this.#propose(from, body)
@@ -212,9 +213,14 @@ export class Resync {
     const joiner = this.#joiner
     if (joiner === null || this.#step === 'idle' || this.#step === 'proposing') return
     if (!this.#world.joinerAlive(joiner)) this.#void('it stopped answering')
-    else if (this.#world.joinerOwesMs(joiner) > limits.joinerOverdueMs) this.#void('it was too slow')
+    else if (this.#owedMs(joiner) > limits.joinerOverdueMs) this.#void('it was too slow')
     else if (this.#stepOverdue()) this.#void('it did not go on')
     else this.#walk?.measure()
+  }
+
+  /** C4: what clients may be waiting for: writes, flushes, and pieces that hold their range against writes. */
+  #owedMs(joiner: ServerId): number {
+    return Math.max(this.#world.joinerOwesMs(joiner), this.#walk?.oldestMs() ?? 0)
   }
 
   /** Every step but the copying itself is short; one that is not has lost its partner. */

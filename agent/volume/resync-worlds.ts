@@ -20,7 +20,7 @@ export function resyncWorld(volume: Volume, send: MirrorSend): ResyncWorld {
     acquire: (use) => volume.policing.acquire(use),
     release: (use) => volume.policing.release(use),
     joinerAlive: (joiner) => links.peer(joiner)?.connected === true,
-    joinerOwesMs: (joiner) => volume.outgoing.owedByMs(joiner),
+    joinerOwesMs: (joiner) => volume.owedByMs(joiner),
     inHistory: (openedId) =>
       openedId === null || (isIdText(openedId) && contains(member.known, configurationId(openedId))),
     arbiterAnswers: (done) => member.proposer.read(member.known, (current) => done(current !== null)),
