@@ -120,7 +120,7 @@ async function startTargets(
 ): Promise<Target[]> {
   const request = { dir: path.join(folder, 'lab'), servers: 2, witness: true, volume: 'disk' }
   const state = await up({ ...request, sizeBytes: plan.sizeBytes, client: plan.client }, { limitMs: 60_000, giveUp })
-  endings.push(() => down(state, false))
+  endings.push(() => down(state, { atOnce: true }))
   const lab = await describe(state)
   const targets: Target[] = [
     {

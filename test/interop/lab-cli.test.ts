@@ -120,6 +120,10 @@ test('up, kill, wait, start, stop, equal, status, down by commands only', async 
     assert.equal(status.servers[0].nbd, a.nbd)
     assert.notEqual(status.servers[1].pid, b.pid)
 
+    // Two commands at once do not undo each other's notes.
+    await Promise.all(['a', 'b'].map((name) => exits(0, 'kill', dir, name)))
+    await Promise.all(['a', 'b'].map((name) => exits(0, 'start', dir, name)))
+    await exits(0, 'wait', dir)
     await exits(0, 'kill', dir, 'a')
     await exits(0, 'kill', dir, 'witness', '--signal', 'TERM')
     await exits(0, 'kill', dir, 'b')

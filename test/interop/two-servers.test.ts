@@ -69,3 +69,14 @@ test('a planned stop hands over: the others write on without waiting for a lease
     await lab.mustBeEqual()
   })
 })
+
+test('both stopped together come back with everything', needs('qemu-io'), async () => {
+  await withLab({ witness: false }, async (lab) => {
+    await qemuIo(lab.uri('b'), ['write -P 0x81 0 2M', 'write -P 0x82 7M 64k'])
+    await Promise.all([lab.stop('a'), lab.stop('b')])
+    await Promise.all([lab.start('a'), lab.start('b')])
+    await lab.wait('Protected')
+    for (const name of ['a', 'b'] as const) await qemuIo(lab.uri(name), ['read -P 0x81 0 2M', 'read -P 0x82 7M 64k'])
+    await lab.mustBeEqual()
+  })
+})

@@ -75,7 +75,7 @@ export async function withLab(options: LabOptions, use: (lab: TestLab) => Promis
     const told = failure instanceof Error ? (failure.stack ?? failure.message) : String(failure)
     throw new Error(`${told}\n${lastWords(state)}`)
   } finally {
-    if (state !== undefined) await down(state, false)
+    if (state !== undefined) await down(state, { atOnce: true })
     for (const each of alive) if (each.dir === dir) alive.delete(each)
     await options.undo?.(dir)
     await rm(dir, { recursive: true, force: true })

@@ -132,7 +132,7 @@ async function play(wish: Wish): Promise<void> {
       if (state !== undefined) lastWords(state)
     }
   } finally {
-    if (state !== undefined) await down(state, false)
+    if (state !== undefined) await down(state, { atOnce: true })
     await rm(folder, { recursive: true, force: true })
     out('Everything that the demo started has ended, and its data is removed.')
   }

@@ -10,7 +10,7 @@ import { endAll, launch, pidsOf, runningMembers, waitForAnswer } from './members
 import { lastLines } from './processes.ts'
 import { forgetState, type LabState, labExists, type Member, membersOf, saveState } from './state.ts'
 
-/** How long `down` lets agents hand over before it kills them. */
+/** How long `down` lets each agent hand over before it kills it, milliseconds. */
 const gentlyMs = 5_000
 
 /** What outside programs read. Its form is an interface: keys are never renamed. */
@@ -184,9 +184,10 @@ export async function statusReport(state: LabState) {
   return { ...description, headlines: headlinesNow, statuses }
 }
 
-export async function down(state: LabState, keep: boolean): Promise<Answer> {
-  await endAll(state, gentlyMs)
-  if (keep) {
+/** @param how `keep`: folders and logs stay; `atOnce`: agents are killed instead of asked to hand over */
+export async function down(state: LabState, how: { keep?: boolean; atOnce?: boolean } = {}): Promise<Answer> {
+  await endAll(state, how.atOnce === true ? 0 : gentlyMs)
+  if (how.keep === true) {
     await saveState(state)
     return yes(`all agents have ended; everything else is kept in ${state.dir}`)
   }

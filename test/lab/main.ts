@@ -60,7 +60,7 @@ async function answerTo(invocation: Invocation): Promise<Answer> {
     case 'fault':
       return fault(state, server, words.FAULT ?? '')
     case 'down':
-      return down(state, flag('keep'))
+      return down(state, { keep: flag('keep') })
     default:
       return never(command, 'answerTo')
   }

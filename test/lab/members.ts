@@ -4,7 +4,7 @@ import { TookTooLong, until } from '../kit/until.ts'
 import { type Answer, CouldNot, messageOf, no, yes } from './answer.ts'
 import { statusOf, stopInGoodOrder } from './api.ts'
 import { isRunning, isStopped, lastLines, signal, startAgent, waitForEnd, withDescendants } from './processes.ts'
-import { type LabState, type Member, memberNamed, membersOf, type ProcessIdentity, saveState } from './state.ts'
+import { type LabState, type Member, memberNamed, membersOf, type ProcessIdentity, saveMember } from './state.ts'
 
 /** After SIGKILL a process is gone as soon as the kernel has freed its memory. */
 const killedMs = 10_000
@@ -20,7 +20,7 @@ export async function launch(state: LabState, member: Member): Promise<ProcessId
   for (const socket of [member.api, member.nbdSocket]) if (socket !== null) await rm(socket, { force: true })
   const started = await startAgent(member.dir, member.log)
   member.process = started
-  await saveState(state)
+  await saveMember(state.dir, member)
   return started
 }
 
@@ -54,7 +54,7 @@ export async function kill(state: LabState, name: string, signalName: string): P
   if (wanted !== 'SIGKILL' && isStopped(identity)) return yes(`${wanted} sent to ${name}, which is held by SIGSTOP`)
   await waitForEnd(identity, wanted === 'SIGKILL' ? killedMs : endedMs)
   member.process = null
-  await saveState(state)
+  await saveMember(state.dir, member)
   return yes(`${name} is gone`)
 }
 
@@ -93,7 +93,7 @@ export async function stop(state: LabState, name: string, limitMs: number): Prom
     return no(`${name} did not stop: ${messageOf(failure)}`)
   }
   member.process = null
-  await saveState(state)
+  await saveMember(state.dir, member)
   return yes(`${name} has stopped`)
 }
 
@@ -104,27 +104,32 @@ export const pidsOf = (member: Member): number[] =>
 export const runningMembers = (state: LabState): Member[] =>
   membersOf(state).filter((member) => isRunning(member.process))
 
-/** Ends every agent, gently first: SIGTERM, then SIGKILL. Only processes that are still those the lab started. */
+/**
+ * Ends every agent; only processes that are still those the lab started.
+ * @param gentlyMs how long each may hand over after SIGTERM before it is killed; 0: killed at once. Gently, they go one
+ * after the other, so that each still has somebody to hand over to.
+ */
 export async function endAll(state: LabState, gentlyMs: number): Promise<void> {
+  // The witness last: it decides who may go on.
   const running = runningMembers(state)
-  for (const { process: identity } of running) {
-    if (identity === null) continue
+  if (gentlyMs === 0) await Promise.all(running.map((member) => end(member, 0)))
+  else for (const member of running) await end(member, gentlyMs)
+}
+
+async function end(member: Member, gentlyMs: number): Promise<void> {
+  const { process: identity } = member
+  if (identity === null) return
+  if (gentlyMs > 0) {
     // A held process would not hear SIGTERM.
     signal(identity, 'SIGCONT')
-    signal(identity, gentlyMs > 0 ? 'SIGTERM' : 'SIGKILL')
+    signal(identity, 'SIGTERM')
+    try {
+      await waitForEnd(identity, gentlyMs)
+    } catch (failure) {
+      if (!(failure instanceof TookTooLong)) throw failure
+    }
   }
-  await Promise.all(
-    running.map(async (member) => {
-      const { process: identity } = member
-      if (identity === null) return
-      try {
-        await waitForEnd(identity, gentlyMs > 0 ? gentlyMs : killedMs)
-      } catch (failure) {
-        if (!(failure instanceof TookTooLong)) throw failure
-        signal(identity, 'SIGKILL')
-        await waitForEnd(identity, killedMs)
-      }
-      member.process = null
-    }),
-  )
+  signal(identity, 'SIGKILL')
+  await waitForEnd(identity, killedMs)
+  member.process = null
 }

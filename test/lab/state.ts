@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto'
 import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { z } from 'zod'
+import { until } from '../kit/until.ts'
 import { CouldNot, messageOf } from './answer.ts'
 
 /** A process as the machine knows it: the number alone is not enough, since numbers are used again. */
@@ -76,6 +77,28 @@ export async function saveState(state: LabState): Promise<void> {
   const fresh = `${file}.${randomBytes(4).toString('hex')}`
   await writeFile(fresh, `${JSON.stringify(state, null, 2)}\n`)
   await rename(fresh, file)
+}
+
+/** How long one command may wait for another one that writes just now, milliseconds; writing takes a moment. */
+const lockMs = 5_000
+
+/**
+ * Writes what changed about one member into the file as it is now: two commands at once (`lab start a`, `lab start b`)
+ * must not undo each other.
+ */
+export async function saveMember(dir: string, changed: Member): Promise<void> {
+  const lock = path.join(dir, 'lab.lock')
+  await until(`turn to write (${lock} is in the way)`, lockMs, () =>
+    writeFile(lock, '', { flag: 'wx' }).then(() => true),
+  )
+  try {
+    const state = await loadState(dir)
+    const present = (each: Member) => (each.name === changed.name ? changed : each)
+    const witness = state.witness === null ? null : present(state.witness)
+    await saveState({ ...state, servers: state.servers.map(present), witness })
+  } finally {
+    await rm(lock, { force: true })
+  }
 }
 
 export async function forgetState(dir: string): Promise<void> {
