@@ -58,6 +58,13 @@ export const limits = {
   /** Milliseconds an unfinished NBD negotiation may take. */
   negotiationMs: 10_000,
 
+  /** Bytes of a slab that a socket is read into: a few requests of 128 KiB, and many small ones, in one read. */
+  slabBytes: 256 * KiB,
+  /** Bytes of room below which a socket goes on to another slab. */
+  slabRoomBytes: 64 * KiB,
+  /** Slabs kept for use again by the sockets of one frontend, or of the links: what a volume executes at once. */
+  slabsKept: 256,
+
   /** Entries of UV_THREADPOOL_SIZE, shared by the whole process. */
   threadPool: 16,
   /** Data file calls one disk may have in flight; below the pool so that a hung disk leaves threads for the others. */
@@ -113,7 +120,11 @@ export const limits = {
   copyPieceBytes: 1 * MiB,
   /** Pieces under way at once. */
   copyPieces: 4,
-  /** Bytes of JSON in one control message. */
+  /** Writes of one server from its oldest unconfirmed one to its newest: as many names another one may have to tell (C7). */
+  unconfirmedWrites: 2_048,
+  /** Ranges of regions in one message: what is in doubt, or marked (C2, C4). */
+  toldRanges: 2_000,
+  /** Bytes of JSON in one control message; a tell of three servers' names (150 bytes each) and doubts (50) is the longest. */
   controlBytes: 1 * MiB,
   /** Bytes of one link frame: the largest write and its header. */
   frameBytes: 33 * MiB,
@@ -181,9 +192,13 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')
   check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')
   check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')
+  check(of.unconfirmedWrites > of.volumeRequests, 'a volume executes as many writes as it may')
+  check(3 * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes, 'what a member tells fits a message')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
   check(of.refusedPayloadBytes >= of.requestBytes, 'a write of the largest size can be refused without closing')
   check(of.volumeBytes >= of.requestBytes, 'a volume can execute the largest request')
+  check(of.slabRoomBytes <= of.slabBytes, 'a new slab has room')
+  check(of.slabsKept * of.slabBytes >= of.volumeBytes, 'what a volume executes at once finds its memory again')
   check(of.frameBytes > of.requestBytes, 'a frame holds the largest write')
   check(of.linkWindowBytes < of.linkBacklogBytes, 'a link socket holds less than the stream behind it')
   check(of.linkUrgentBytes > of.linkWindowBytes + of.controlBytes, 'a full window still lets a message overtake it')

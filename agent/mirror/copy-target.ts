@@ -1,5 +1,6 @@
 /** Takes copies into this server's replica: answers comparisons, applies the blocks that differ (C4, E9). */
 import type { ServerId } from '../kit/ids.ts'
+import { handBack } from '../kit/slabs.ts'
 import { limits } from '../limits.ts'
 import type { CopyMessage } from '../link/messages.ts'
 import type { ReplicaStore } from '../store/replica.ts'
@@ -69,7 +70,12 @@ export class CopyTarget {
     const { store } = this.#world
     if (!this.#fits(offsetBytes, lengthBytes)) applied(true)
     else if (message.zero) store.zero(offsetBytes, lengthBytes, true, (failure) => applied(failure !== null))
-    else store.write(offsetBytes, message.chunks, lengthBytes, (failure) => applied(failure !== null))
+    else {
+      store.write(offsetBytes, message.chunks, lengthBytes, (failure) => {
+        if (failure === null) handBack(message.chunks)
+        applied(failure !== null)
+      })
+    }
   }
 
   #accepts(session: number, attempt: number): boolean {

@@ -3,6 +3,7 @@
  * names until their origin knows them confirmed (W8, C7). Executing waits for the disk only (P7).
  */
 import type { ServerId } from '../kit/ids.ts'
+import { handBack } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import type { Links, WriteMessage } from '../link/messages.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
@@ -112,7 +113,11 @@ export class Incoming {
     this.#executing.set(name, this.#world.clock.monotonicMs())
     this.#world.touched(from, offsetBytes, lengthBytes, number)
     const session = message.session
-    applyToStore(this.#world.store, message, (failure) => this.#done(name, session, failure))
+    applyToStore(this.#world.store, message, (failure) => {
+      // A failed call may have left another one of this write under way.
+      if (failure === null) handBack(message.chunks)
+      this.#done(name, session, failure)
+    })
   }
 
   #fits(message: WriteMessage): boolean {

@@ -6,6 +6,7 @@ import type { ReplicaStore } from '../store/replica.ts'
 import type { CopyTarget } from './copy-target.ts'
 import type { Incoming } from './incoming.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
+import { regionRanges } from './region-ranges.ts'
 
 /** `no`: in sync, or not drained yet; `asking`: says now and then that it is there; `draining`: a new attempt begins when
  * older executions have ended; `joining`: takes part in an attempt. */
@@ -160,12 +161,6 @@ export class Joiner {
 
 /** @returns the marked regions as ranges: what differs here besides what the others changed meanwhile (C4) */
 export function markedRanges(store: ReplicaStore): { first: number; last: number }[] {
-  const ranges: { first: number; last: number }[] = []
-  for (const [region, facts] of store.regions()) {
-    if (!facts.marked) continue
-    const last = ranges.at(-1)
-    if (last !== undefined && last.last + 1 === region) last.last = region
-    else ranges.push({ first: region, last: region })
-  }
-  return ranges
+  const marked = [...store.regions()].filter(([, facts]) => facts.marked).map(([region]) => [region, true] as const)
+  return regionRanges(marked, limits.toldRanges, () => true).map(({ first, last }) => ({ first, last }))
 }

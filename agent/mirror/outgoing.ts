@@ -6,6 +6,7 @@
  */
 import { invariant } from '../kit/failure.ts'
 import type { ServerId } from '../kit/ids.ts'
+import { handBack } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import type { Links, WriteKind, WriteMessage } from '../link/messages.ts'
 import { Use } from '../policing/use.ts'
@@ -31,6 +32,8 @@ export abstract class ClientWrite extends Use {
   /** The part of them that the acknowledgement waits for: all but a joiner to which no word was given. */
   needed = 0
   acknowledged = false
+  /** Its bytes went to a joiner that was sent away: the link may hold them still. */
+  abandonedBytes = false
 
   constructor(kind: WriteKind, offsetBytes: number, lengthBytes: number, chunks: readonly Uint8Array[], fua: boolean) {
     super('exclusive', offsetBytes, lengthBytes)
@@ -89,6 +92,11 @@ export class Outgoing {
     return this.#lowWater
   }
 
+  /** Numbers from the oldest write in flight to the newest one: the names that others may remember (C7). */
+  get span(): number {
+    return this.#nextNumber - this.lowWater
+  }
+
   get inFlight(): ReadonlyMap<number, ClientWrite> {
     return this.#inFlight
   }
@@ -128,7 +136,10 @@ export class Outgoing {
     const target = this.#targets.find((candidate) => candidate.server === server && candidate.attempt > 0)
     if (target === undefined) return
     this.#targets = this.#targets.filter((candidate) => candidate !== target)
-    for (const write of [...this.#inFlight.values()]) this.#applied(write, target.bit)
+    for (const write of [...this.#inFlight.values()]) {
+      if ((write.missing & target.bit) !== 0) write.abandonedBytes = true
+      this.#applied(write, target.bit)
+    }
   }
 
   /** W2 holds: the write has priority. Sends it to every target, then executes it here. */
@@ -205,7 +216,10 @@ export class Outgoing {
       write.acknowledged = true
       write.acknowledge(null)
     }
-    if (write.missing === 0) this.#end(write)
+    if (write.missing !== 0) return
+    // Every disk has them and every peer said so on the stream, which acknowledged the frame too: nobody needs the bytes.
+    if (!write.abandonedBytes) handBack(write.chunks)
+    this.#end(write)
   }
 
   #end(write: ClientWrite): void {

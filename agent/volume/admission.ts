@@ -6,13 +6,16 @@ import { limits } from '../limits.ts'
 
 export class Admission<Request extends { readonly lengthBytes: number }> {
   readonly #enter: (request: Request) => void
+  readonly #hasRoom: () => boolean
   #requests = 0
   #bytes = 0
   #queue: Request[] = []
   #held = false
 
-  constructor(enter: (request: Request) => void) {
+  /** @param hasRoom another limit of the one who executes; it may change only when a request leaves */
+  constructor(enter: (request: Request) => void, hasRoom: () => boolean = () => true) {
     this.#enter = enter
+    this.#hasRoom = hasRoom
   }
 
   get admitted(): number {
@@ -47,7 +50,11 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
 
   #fits(request: Request): boolean {
     if (this.#requests === 0) return true
-    return this.#requests < limits.volumeRequests && this.#bytes + request.lengthBytes <= limits.volumeBytes
+    return (
+      this.#hasRoom() &&
+      this.#requests < limits.volumeRequests &&
+      this.#bytes + request.lengthBytes <= limits.volumeBytes
+    )
   }
 
   #take(request: Request): void {

@@ -23,7 +23,8 @@ export type ReadDone = (failure: BlockFailure | null, chunks: readonly Uint8Arra
 export interface BlockClient {
   /** @param offsetBytes 0 .. sizeBytes, any alignment; @param lengthBytes 1 .. limits.requestBytes */
   read(offsetBytes: number, lengthBytes: number, done: ReadDone): void
-  /** The chunks (their lengths add up to `lengthBytes`) belong to the device until `done`, and must not change.
+  /** The chunks (their lengths add up to `lengthBytes`) belong to the device and must not change: it hands them back
+   * (kit/slabs.ts), which may be after `done`.
    * @param fua durable on every in-sync replica before the answer (W4) */
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void
   /** Afterwards the range reads as zeros. @param mayUnmap whole extents may give their space back

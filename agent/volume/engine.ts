@@ -139,6 +139,8 @@ export class Engine implements LinkEvents, BlockDevices {
 
   onMessage(from: ServerId, run: number, message: Message, ordered: boolean): void {
     if (this.#stopped) return
+    // Whatever it says, it is not silent: a server that returned must not be left out before its first heartbeat.
+    this.#silence.heard(from)
     if (message.type === 'control') this.#onControl(from, run, message.kind, message.body, ordered)
     else {
       const volume = this.#byKey.get(message.volumeKey)

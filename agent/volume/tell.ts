@@ -1,4 +1,6 @@
+import { limits } from '../limits.ts'
 import type { Doubt, Tell, WriteName } from '../membership/messages.ts'
+import { regionRanges } from '../mirror/region-ranges.ts'
 import type { Volume } from './volume.ts'
 
 /** What this server tells when a session is formed (E9): doubts, names, last opened, clock; as after draining. */
@@ -12,14 +14,11 @@ export function tellOf(volume: Volume): Tell {
 }
 
 function doubts(volume: Volume): Doubt[] {
-  const ranges: Doubt[] = []
-  for (const [region, { grade }] of volume.store.regions()) {
-    if (grade === 'sound') continue
-    const last = ranges.at(-1)
-    if (last !== undefined && last.grade === grade && last.last + 1 === region) last.last = region
-    else ranges.push({ first: region, last: region, grade })
-  }
-  return ranges
+  const doubtful: [number, Doubt['grade']][] = []
+  for (const [region, { grade }] of volume.store.regions()) if (grade !== 'sound') doubtful.push([region, grade])
+  const worse = (one: Doubt['grade'], other: Doubt['grade']) => (one === 'lossy' ? one : other)
+  const ranges = regionRanges(doubtful, limits.toldRanges, worse)
+  return ranges.map(({ first, last, kind }) => ({ first, last, grade: kind }))
 }
 
 /** C7: what this replica applied and does not know confirmed: its own writes and the others'. */

@@ -126,7 +126,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.joiner = new Joiner(joinerWorld(this, send))
     this.beat = this.#makeBeat()
     this.#reads = new Admission((request) => this.policing.acquire(request))
-    this.#writes = new Admission((request) => this.policing.acquire(request))
+    this.#writes = new Admission(
+      (request) => this.policing.acquire(request),
+      () => this.outgoing.span + this.#writes.admitted - this.outgoing.inFlight.size < limits.unconfirmedWrites,
+    )
   }
 
   get name(): string {
