@@ -1,7 +1,9 @@
 /**
  * Bytes as messages (PROTOCOL.md, "Frames"): the incremental parser. Pure. It takes what a socket read gave, whatever
- * the cuts, and hands out whole messages; payloads are views of the received chunks, never put together.
+ * the cuts, and hands out whole messages; payloads are views of the received chunks, never put together. What ends here
+ * is handed back here (kit/slabs.ts), payloads by whoever takes the message.
  */
+import { handBackBytes } from '../kit/slabs.ts'
 import { limits } from '../limits.ts'
 import {
   at,
@@ -112,6 +114,7 @@ export class FrameParser {
     if (covered < 0) return offset
     if (available < covered) {
       this.#carry = Buffer.from(chunk.subarray(offset))
+      handBackBytes(chunk, available)
       return chunk.length
     }
     this.#begin(chunk.subarray(offset, offset + covered))
@@ -125,6 +128,7 @@ export class FrameParser {
     if (wanted < 0) return offset
     const end = Math.min(chunk.length, offset + wanted - have)
     this.#carry = Buffer.concat([this.#carry, chunk.subarray(offset, end)])
+    handBackBytes(chunk, end - offset)
     if (this.#carry.length < wanted) return end
     const covered = this.#covered(this.#carry, 0)
     if (covered < 0 || covered > this.#carry.length) return end
@@ -178,7 +182,10 @@ export class FrameParser {
       return
     }
     const bytes = get32(head, at.bodyBytes) + headerBytes
-    const goOn = this.#onFrame(message, get48(head, at.number), get48(head, at.acknowledged), bytes)
+    const number = get48(head, at.number)
+    const acknowledged = get48(head, at.acknowledged)
+    handBackBytes(head, head.length)
+    const goOn = this.#onFrame(message, number, acknowledged, bytes)
     if (!goOn) this.#failed ??= 'stopped'
   }
 }

@@ -2,9 +2,11 @@
  * One other server as the links see it: its identity once shown, the stream to its present run, the one connection
  * that carries it, and the dialing when there is none.
  */
-import { connect } from 'node:net'
+import type { Socket } from 'node:net'
 import { crc32 } from 'node:zlib'
 import type { ServerId } from '../kit/ids.ts'
+import { connectIntoSlabs } from '../kit/slab-socket.ts'
+import type { SlabPool } from '../kit/slabs.ts'
 import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import { FrameEncoder } from './codec.ts'
@@ -27,8 +29,9 @@ export interface PeerWorld {
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Log
+  readonly slabs: SlabPool
   /** Makes a connection of a socket that was just dialed. */
-  dialed(peer: Peer, socket: ReturnType<typeof connect>): Connection
+  dialed(peer: Peer, socket: Socket): Connection
 }
 
 export class Peer {
@@ -135,7 +138,7 @@ export class Peer {
       return
     }
     const { host, port } = this.address
-    this.#dialing = this.#world.dialed(this, connect({ host, port, noDelay: true }))
+    this.#dialing = this.#world.dialed(this, connectIntoSlabs({ host, port, noDelay: true }, this.#world.slabs))
   }
 
   /** Ends an attempt to dial that a cut has frozen. */

@@ -3,6 +3,8 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { createServer, type Server, type Socket } from 'node:net'
 import { invariant, UserError } from '../kit/failure.ts'
 import type { ServerId } from '../kit/ids.ts'
+import { adoptIntoSlabs } from '../kit/slab-socket.ts'
+import { SlabPool } from '../kit/slabs.ts'
 import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import { Connection, type ConnectionOwner, type Traffic } from './connection.ts'
@@ -90,6 +92,7 @@ class TcpHub implements LinkHub, ConnectionOwner {
   /** When a refusal of that kind was last told aloud; as many entries as there are kinds. */
   readonly #toldRefusedMs = new Map<Refusal, number>()
   readonly #sockets = new Set<Socket>()
+  readonly #slabs = new SlabPool()
   readonly #traffic: Traffic = { bytesSent: 0, bytesReceived: 0 }
   readonly #server: Server
   #tickTimer: Timer | undefined
@@ -102,14 +105,14 @@ class TcpHub implements LinkHub, ConnectionOwner {
     this.#lastTickMs = options.clock.monotonicMs()
     const { clock, random, log } = options
     const dialed = (peer: Peer, socket: Socket) => this.#connection(socket, 'dialer', peer)
-    const world = { self: this.#self, clock, random, log, dialed }
+    const world = { self: this.#self, clock, random, log, slabs: this.#slabs, dialed }
     const pinned = new Map(Object.entries(options.knownIds ?? {}))
     this.#peers = options.peers.map((address) => new Peer(address, world, pinned.get(address.name)))
     for (const peer of this.#peers) {
       this.#byName.set(peer.address.name, peer)
       if (peer.id) this.#byId.set(peer.id, peer)
     }
-    this.#server = createServer({ noDelay: true }, (socket) => this.#accept(socket))
+    this.#server = createServer({ noDelay: true, pauseOnConnect: true }, (socket) => this.#accept(socket))
   }
 
   // -- Links ----------------------------------------------------------------------------------------------------
@@ -218,7 +221,8 @@ class TcpHub implements LinkHub, ConnectionOwner {
     this.#tick()
   }
 
-  #accept(socket: Socket): void {
+  #accept(accepted: Socket): void {
+    const socket = adoptIntoSlabs(accepted, { pool: this.#slabs, allowHalfOpen: false })
     this.#strangers.add(this.#connection(socket, 'accepter', undefined))
     if (this.#strangers.size > limits.linkStrangers) {
       const [oldest] = this.#strangers

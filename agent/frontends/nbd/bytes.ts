@@ -1,7 +1,9 @@
 /**
  * Received chunks in order, read as one stream. Nothing is copied but fixed headers that straddle two chunks: a payload
- * leaves as the list of subarrays in which it came.
+ * leaves as the list of subarrays in which it came. What ends here (headers, skipped bytes, copied ones) is handed back
+ * here (kit/slabs.ts); their memory is not read into before this turn of the event loop has ended.
  */
+import { handBackBytes } from '../../kit/slabs.ts'
 
 /** Waiting chunks from which on small ones are joined: a client that dribbles single bytes costs bytes, not objects. */
 const joinFromChunks = 16
@@ -52,6 +54,7 @@ export class ByteQueue {
     if (this.#first.end - this.#firstAt >= wantedBytes) {
       this.view = this.#first.view
       this.at = this.#firstAt
+      handBackBytes(this.#first.bytes, wantedBytes)
       this.#skipInFirst(wantedBytes)
       return true
     }
@@ -60,6 +63,7 @@ export class ByteQueue {
       const part = this.#piece(wantedBytes - filled)
       this.#scratch.set(part, filled)
       filled += part.length
+      handBackBytes(part, part.length)
     }
     this.view = this.#scratchView
     this.at = 0
@@ -74,7 +78,11 @@ export class ByteQueue {
   /** Drops up to `mostBytes`. @returns how many */
   skip(mostBytes: number): number {
     const dropped = Math.min(mostBytes, this.lengthBytes)
-    for (let left = dropped; left > 0; ) left -= this.#piece(left).length
+    for (let left = dropped; left > 0; ) {
+      const piece = this.#piece(left)
+      left -= piece.length
+      handBackBytes(piece, piece.length)
+    }
     return dropped
   }
 
@@ -129,5 +137,6 @@ export class ByteQueue {
     }
     last.bytes.set(bytes, last.end)
     last.end += bytes.length
+    handBackBytes(bytes, bytes.length)
   }
 }

@@ -5,6 +5,8 @@
 import { chmod, lstat, unlink } from 'node:fs/promises'
 import { connect, createServer, type Server, type Socket } from 'node:net'
 import { UserError } from '../../kit/failure.ts'
+import { adoptIntoSlabs } from '../../kit/slab-socket.ts'
+import { SlabPool } from '../../kit/slabs.ts'
 import type { Clock, Log } from '../../kit/world.ts'
 import { limits } from '../../limits.ts'
 import type { BlockDevices, ClientDescription } from '../../volume/block-device.ts'
@@ -38,6 +40,7 @@ interface Shared {
   readonly clock: Clock
   readonly log: QuietLog
   readonly blocks: ReplyBlocks
+  readonly slabs: SlabPool
   readonly connections: Set<Connection>
   /** Connections that have something to say in this turn. */
   awake: Connection[]
@@ -61,6 +64,7 @@ export async function startNbdServer(options: NbdServerOptions): Promise<NbdServ
     clock: options.clock,
     log: new QuietLog(options.clock, options.log),
     blocks: new ReplyBlocks(),
+    slabs: new SlabPool(),
     connections: new Set(),
     awake: [],
     gone: () => undefined,
@@ -173,13 +177,14 @@ function accept(shared: Shared, socket: Socket): void {
     socket.destroy()
     return
   }
-  socket.setKeepAlive(true, limits.clientProbeMs)
-  shared.connections.add(new Connection(shared, socket))
+  // Half-open: a client that says DISC and closes its sending side still gets the replies under way.
+  const adopted = adoptIntoSlabs(socket, { pool: shared.slabs, allowHalfOpen: true })
+  adopted.setKeepAlive(true, limits.clientProbeMs)
+  shared.connections.add(new Connection(shared, adopted))
 }
 
 const makeListener = (shared: Shared): Server =>
-  // Half-open: a client that says DISC and closes its sending side still gets the replies under way.
-  createServer({ allowHalfOpen: true, noDelay: true }, (socket) => accept(shared, socket))
+  createServer({ allowHalfOpen: true, noDelay: true, pauseOnConnect: true }, (socket) => accept(shared, socket))
 
 /** Starts listening. @throws the system's error */
 function listening(listener: Server, where: { host: string; port: number } | { path: string }): Promise<void> {

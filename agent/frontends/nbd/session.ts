@@ -99,7 +99,7 @@ export class Session implements TransmissionOwner {
     return this.#device
   }
 
-  /** Bytes came from the client. They belong to the session, and nobody changes them afterwards. */
+  /** Bytes came from the client. They belong to the session until it, or the device, hands them back (kit/slabs.ts). */
   received(bytes: Uint8Array): void {
     if (!this.#listens()) return
     this.#queue.push(bytes)

@@ -6,6 +6,7 @@
  *     └──────► discard ──► header     (a refused write: its data is skipped, then the error is said)
  */
 import { invariant, never } from '../../kit/failure.ts'
+import { handBackBytes } from '../../kit/slabs.ts'
 import { limits } from '../../limits.ts'
 import type { BlockClient, BlockFailure } from '../../volume/block-device.ts'
 import type { ByteQueue } from './bytes.ts'
@@ -179,6 +180,7 @@ export class Transmission implements RequestOwner {
     }
     this.#tail.set(piece, this.#tailFilled)
     this.#tailFilled += piece.length
+    handBackBytes(piece, piece.length)
   }
 
   #issue(chunks: readonly Uint8Array[]): void {
