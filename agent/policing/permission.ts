@@ -28,8 +28,8 @@ interface Peer {
   readonly id: ServerId
   /** What this peer granted us and has not asked back. */
   hold: Mode | 'none'
-  /** Our ask is under way there. */
-  asked: boolean
+  /** Our ask that is under way there. */
+  asked: Ask | null
   /** Its ask that we have not granted yet. */
   deferred: Ask | null
 }
@@ -56,7 +56,7 @@ export class Permission {
 
   /** P3: nobody holds anything. Peers' asks are answered from now on; own uses wait for `openSession`. */
   startSession(others: readonly ServerId[]): void {
-    this.#peers = others.map((id) => ({ id, hold: 'none', asked: false, deferred: null }))
+    this.#peers = others.map((id) => ({ id, hold: 'none', asked: null, deferred: null }))
     this.#generation += 1
     this.#open = false
     this.#activeShared = 0
@@ -112,8 +112,12 @@ export class Permission {
     this.#world.observe(grant.time)
     const peer = this.#peers.find((candidate) => candidate.id === from)
     if (peer === undefined) return
-    peer.asked = false
+    peer.asked = null
     if (!covers(peer.hold, grant.mode)) peer.hold = grant.mode
+    this.#pump()
+    if (peer.deferred === null) return
+    // What was asked back while this grant was under way.
+    this.#tryYield(peer)
     this.#pump()
   }
 
@@ -149,13 +153,17 @@ export class Permission {
     const head = this.#queue[0]
     if (head === undefined) return
     for (const peer of this.#peers) {
-      if (peer.asked || peer.deferred !== null) continue
+      if (peer.asked !== null || peer.deferred !== null) continue
       const mode = this.#queueMode()
       if (covers(peer.hold, mode)) continue
-      peer.asked = true
-      this.asksSent += 1
-      this.#world.sendAsk(peer.id, { mode, time: head.askedTime })
+      this.#ask(peer, { mode, time: head.askedTime })
     }
+  }
+
+  #ask(peer: Peer, ask: Ask): void {
+    peer.asked = ask
+    this.asksSent += 1
+    this.#world.sendAsk(peer.id, ask)
   }
 
   #queueMode(): Mode {
@@ -168,6 +176,11 @@ export class Permission {
     if (ask === null) return
     if (this.#activeExclusive > 0) return
     if (ask.mode === 'exclusive' && this.#activeShared > 0) return
+    // Of two asks that cross, the older one is granted first, whatever became of the use that it was sent for: its grant
+    // may be on the way already, and yielding now would leave both servers with a grant.
+    if (peer.asked !== null && conflicts(peer.asked.mode, ask.mode)) {
+      if (this.#isOlder(peer.asked.time, this.#world.self, ask.time, peer.id)) return
+    }
     const older = (use: Use) =>
       conflicts(use.mode, ask.mode) && this.#isOlder(use.askedTime, this.#world.self, ask.time, peer.id)
     if (this.#queue.some(older)) {
@@ -184,10 +197,8 @@ export class Permission {
   #askOlder(peer: Peer): void {
     const head = this.#queue[0]
     const mode = this.#queueMode()
-    if (head === undefined || peer.asked || covers(peer.hold, mode)) return
-    peer.asked = true
-    this.asksSent += 1
-    this.#world.sendAsk(peer.id, { mode, time: head.askedTime })
+    if (head === undefined || peer.asked !== null || covers(peer.hold, mode)) return
+    this.#ask(peer, { mode, time: head.askedTime })
   }
 
   #isOlder(time: number, server: ServerId, otherTime: number, other: ServerId): boolean {
