@@ -1,0 +1,384 @@
+/** A whole cluster in one process: servers, links, clients, faults; from a seed, in virtual time, to a judgement. */
+import { InvariantBroken } from '../../agent/kit/failure.ts'
+import type { ServerId } from '../../agent/kit/ids.ts'
+import type { BlockFailure } from '../../agent/volume/block-device.ts'
+import { blockBytes, History, sectorsPerBlock } from './checker.ts'
+import { bytesOf, type ClientParts, SimClient } from './clients.ts'
+import { Faults } from './faults.ts'
+import { Network, type NetworkWeather } from './network.ts'
+import { stampsOf } from './payload.ts'
+import { SimServer, type Tampering } from './server.ts'
+import { Story } from './story.ts'
+import { type Chance, World } from './world.ts'
+
+export interface SimOptions {
+  readonly seed: number
+  /** Keeps the transcript. */
+  readonly story?: boolean
+  readonly tampering?: Tampering
+}
+
+export interface SimResult {
+  readonly seed: number
+  readonly problems: readonly string[]
+  readonly operations: number
+  readonly events: number
+  readonly virtualMs: number
+  readonly lines: readonly string[]
+  readonly about: string
+}
+
+const MiB = 1024 * 1024
+/** Virtual milliseconds in which everything must be whole again once nothing goes wrong any more: back-offs add up. */
+const healMs = 300_000
+
+export class Cluster {
+  readonly world: World
+  readonly chance: Chance
+  readonly network: Network
+  readonly story: Story
+  readonly history = new History(() => this.world.nowMs)
+  readonly storage: SimServer[] = []
+  readonly witness: SimServer | null
+  readonly clients: SimClient[] = []
+  readonly faults: Faults
+  readonly sizeBytes: number
+  readonly blocks: number[]
+  readonly arbiter: 'preferred' | 'witness'
+  readonly problems: string[] = []
+  readonly #powerLostAt = new Map<ServerId, number>()
+  readonly #parts: ClientParts
+  readonly #weather: NetworkWeather
+  #stamp = 0
+  #creation: string | null = null
+
+  constructor(options: SimOptions) {
+    const world = new World(options.seed)
+    this.world = world
+    this.story = new Story(world, options.story ?? false)
+    this.chance = world.chance('cluster')
+    this.#weather = this.#networkWeather()
+    // A volume is made in calm weather: whoever makes one tries again when a message was lost.
+    this.network = new Network(world, { ...this.#weather, loss: 0 }, (words) => this.problems.push(words))
+    const count = this.chance.is(0.75) ? 2 : 3
+    this.arbiter = this.chance.is(0.5) ? 'witness' : 'preferred'
+    this.sizeBytes = this.chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
+    this.blocks = this.#pickBlocks()
+    const names = ['a', 'b', 'c'].slice(0, count)
+    if (this.arbiter === 'witness') names.push('w')
+    const ids = names.map(() => this.chance.id() as ServerId) // 32 hex digits, as an identity has
+    const servers = names.map((name, index) => this.#server(ids, index, name, options.tampering ?? {}))
+    this.witness = this.arbiter === 'witness' ? (servers.pop() ?? null) : null
+    this.storage.push(...servers)
+    this.#parts = {
+      world,
+      history: this.history,
+      story: this.story,
+      sizeBytes: this.sizeBytes,
+      blocks: this.blocks,
+      nextStamp: () => {
+        this.#stamp += 1
+        return this.#stamp
+      },
+      refused: (what, failure) => this.#refused(what, failure),
+    }
+    this.faults = new Faults({
+      world,
+      network: this.network,
+      story: this.story,
+      storage: this.storage,
+      witness: this.witness,
+      powerLost: (server) => this.#powerLost(server),
+    })
+  }
+
+  #server(ids: readonly ServerId[], index: number, name: string, tampering: Tampering): SimServer {
+    const id = ids[index]
+    if (id === undefined) throw new Error('a server without id')
+    const changed = (server: SimServer) => {
+      for (const client of this.clients) if (client.name.startsWith(server.name)) client.serverChanged()
+    }
+    const { world, network, story } = this
+    return new SimServer({ world, network, story, servers: ids, tampering, changed }, id, name)
+  }
+
+  #networkWeather(): NetworkWeather {
+    const chance = this.chance
+    return {
+      minMs: 0.05,
+      maxMs: chance.pick([0.5, 0.5, 5, 40]),
+      spike: chance.pick([0, 0, 0.002, 0.02]),
+      spikeMs: chance.pick([50, 400, 2_500]),
+      loss: chance.pick([0, 0.01, 0.1]),
+    }
+  }
+
+  /** Few blocks, so that clients meet: at both ends, around an extent's and a region's border. */
+  #pickBlocks(): number[] {
+    const last = this.sizeBytes / blockBytes - 1
+    const places = [0, 1, 2, 3, 62, 63, 64, 65, last - 1, last]
+    if (last > 4096) places.push(4094, 4095, 4096, 4097)
+    const most = this.chance.pick([2, 5, places.length])
+    const from = this.chance.whole(0, places.length - most)
+    return places.slice(from, from + most)
+  }
+
+  get servers(): SimServer[] {
+    return this.witness === null ? this.storage : [...this.storage, this.witness]
+  }
+
+  /** Brings everybody up and makes the volume `d`. The only part that waits for promises. */
+  async create(): Promise<void> {
+    for (const server of this.servers) server.start()
+    this.#until(5_000, () => this.servers.every((server) => this.#seesAll(server)))
+    const [first] = this.storage
+    const arbiter = this.witness ?? this.chance.pick(this.storage)
+    if (first?.engine == null) throw new Error('no server came up')
+    const servers = this.storage.map((server) => server.id)
+    const made = first.engine.creations.create({
+      name: 'd',
+      sizeBytes: this.sizeBytes,
+      arbiter: { kind: this.arbiter, serverId: arbiter.id },
+      servers,
+    })
+    made.then(
+      () => {
+        this.#creation = 'made'
+      },
+      (error: unknown) => {
+        this.#creation = String(error)
+      },
+    )
+    while (this.#creation === null && this.world.nowMs < 60_000 && this.world.step()) {
+      for (let turn = 0; turn < 8; turn += 1) await null
+    }
+    if (this.#creation !== 'made') this.problems.push(`the volume was not made: ${this.#creation}`)
+  }
+
+  #seesAll(server: SimServer): boolean {
+    const links = server.engine?.world.links
+    return this.servers.every((other) => other === server || links?.peer(other.id)?.connected === true)
+  }
+
+  addClients(): void {
+    this.network.weather = this.#weather
+    for (const server of this.storage) {
+      const count = this.chance.whole(1, 3)
+      for (let number = 1; number <= count; number += 1) {
+        const client = new SimClient(this.#parts, server, `${server.name}${number}`)
+        this.clients.push(client)
+        client.serverChanged()
+      }
+    }
+  }
+
+  /** Runs until the condition holds. @returns whether it did within that many virtual milliseconds */
+  #until(limitMs: number, holds: () => boolean): boolean {
+    const endMs = this.world.nowMs + limitMs
+    let lookMs = this.world.nowMs
+    while (this.world.nowMs < endMs) {
+      if (this.world.nowMs >= lookMs) {
+        if (holds()) return true
+        lookMs = this.world.nowMs + 20
+      }
+      if (!this.step()) return holds()
+    }
+    return holds()
+  }
+
+  /** Lets that many virtual milliseconds pass. */
+  pass(ms: number): void {
+    const endMs = this.world.nowMs + ms
+    while (this.world.nowMs < endMs && this.step());
+  }
+
+  step(): boolean {
+    try {
+      return this.world.step()
+    } catch (error) {
+      if (error instanceof InvariantBroken) this.problems.push(error.message)
+      else this.problems.push(`thrown: ${error instanceof Error ? error.stack : String(error)}`)
+      // An agent that met its own bug stops; here the whole run does.
+      return false
+    }
+  }
+
+  /** Nothing goes wrong any more; then everything must become whole. */
+  heal(): void {
+    this.faults.end()
+    for (const from of this.servers)
+      for (const to of this.servers) for (let times = 0; times < 20; times += 1) this.network.unblock(from.id, to.id)
+    for (const server of this.servers) {
+      if (server.clock.stopped) server.clock.goOn(true)
+      server.disk.fault = 'none'
+      if (server.hadDiskError) {
+        server.hadDiskError = false
+        server.kill()
+      }
+      // Those that are down come back; whoever is being stopped in order comes back after that.
+      server.start()
+    }
+    this.story.tell('', 'all faults are over')
+  }
+
+  #isWhole(): boolean {
+    return this.storage.every((server) => {
+      const { volume } = server
+      if (volume?.member.phase !== 'open' || !volume.member.mayAnswerRead()) return false
+      return volume.member.known.inSync.length === this.storage.length && volume.world.record.value.word === null
+    })
+  }
+
+  becomeWhole(): boolean {
+    const whole = this.#until(healMs, () => {
+      for (const server of this.servers) if (server.state === 'off') server.start()
+      return this.#isWhole()
+    })
+    if (!whole && this.problems.length === 0) this.problems.push(`not whole after ${healMs / 1000} s: ${this.#state()}`)
+    return whole
+  }
+
+  #state(): string {
+    return this.servers
+      .map(({ name, state, volume }) => {
+        if (volume === undefined) return `${name} ${state}`
+        const { member } = volume
+        const { known } = member
+        const record = volume.world.record.value
+        const inSync = known.inSync.map((id) => this.servers.find((server) => server.id === id)?.name).join('')
+        const opened = record.opened?.epoch ?? 0
+        const words = [`epoch ${known.epoch}`, `in sync ${inSync}`, `opened ${opened}`, member.waiting()]
+        if (member.splitBrain) words.push('SPLIT')
+        if (record.word !== null) words.push('word')
+        if (volume.anyLossy()) words.push('lossy')
+        return `${name} ${member.phase} (${words.join(', ')})`
+      })
+      .join('; ')
+  }
+
+  clientsFinish(): boolean {
+    for (const client of this.clients) client.rest()
+    const finished = this.#until(60_000, () => this.clients.every((client) => client.open === 0))
+    if (!finished && this.problems.length === 0) {
+      const waiting = this.clients.filter((client) => client.open > 0).map((client) => `${client.name} ${client.open}`)
+      this.problems.push(`requests without an answer: ${waiting.join(', ')}; ${this.#state()}`)
+    }
+    return finished
+  }
+
+  /** Every block once more at every server, and all replicas byte by byte. */
+  readAll(): void {
+    let open = 0
+    for (const server of this.storage) {
+      const client = new SimClient(this.#parts, server, `reader-${server.name}`)
+      const connection = server.engine?.find('d')?.attach({ protocol: 'sim', address: client.name })
+      if (connection === undefined) continue
+      for (const block of this.blocks) {
+        open += 1
+        const first = block * sectorsPerBlock
+        client.read({ first, last: first + sectorsPerBlock - 1 }, (failure) => {
+          open -= 1
+          if (failure !== null) this.problems.push(`reading at the end: ${failure}`)
+        })(connection)
+      }
+    }
+    if (!this.#until(30_000, () => open === 0) && this.problems.length === 0)
+      this.problems.push(`the reads at the end got no answer; ${this.#state()}`)
+    this.#compareReplicas()
+  }
+
+  #compareReplicas(): void {
+    const contents: { name: string; data: Uint8Array }[] = []
+    for (const server of this.storage) {
+      server.volume?.store.read(0, this.sizeBytes, (failure, data) => {
+        if (failure === null) contents.push({ name: server.name, data })
+        else this.problems.push(`the disk of ${server.name} cannot be read at the end: ${failure}`)
+      })
+    }
+    this.#until(30_000, () => contents.length === this.storage.length)
+    const [first, ...others] = contents
+    if (first === undefined) return
+    for (const other of others) {
+      if (Buffer.compare(first.data, other.data) === 0) continue
+      this.problems.push(
+        `the replicas of ${first.name} and ${other.name} differ: ${whereDiffer(first.data, other.data)}`,
+      )
+    }
+  }
+
+  judge(): void {
+    for (const { block, words } of this.history.check()) {
+      this.problems.push(`block ${block}: ${words}`)
+      for (const line of this.history.tell(block)) this.story.tell(`BLOCK ${block}`, line)
+    }
+    this.problems.push(...this.story.errors)
+  }
+
+  /** W4: has everybody who held acknowledged writes lost power since? */
+  #powerLost(server: SimServer): void {
+    this.#powerLostAt.set(server.id, this.history.instant())
+    const upTo = Math.min(...this.#lastServing().map((id) => this.#powerLostAt.get(id) ?? 0))
+    if (upTo > 0) this.history.lost(upTo)
+  }
+
+  /** The in-sync set that was opened last, by whomever, as their disks remember it. */
+  #lastServing(): readonly ServerId[] {
+    let best: { epoch: number; inSync: readonly ServerId[] } = { epoch: 0, inSync: [] }
+    for (const server of this.storage) {
+      const opened = server.lastOpened
+      if (opened !== null && opened.epoch > best.epoch) best = opened
+    }
+    return best.inSync.length > 0 ? best.inSync : this.storage.map(({ id }) => id)
+  }
+
+  #refused(what: string, failure: BlockFailure): void {
+    this.story.tell('CLIENT', `${what}: ${failure}`)
+    // Only a lone replica's failing disk is an excuse (C6).
+    if (failure !== 'io' || !this.servers.some((server) => server.everFailed)) this.problems.push(`${what}: ${failure}`)
+  }
+}
+
+function whereDiffer(one: Uint8Array, other: Uint8Array): string {
+  const words: string[] = []
+  for (let at = 0; at < one.length && words.length < 4; at += blockBytes) {
+    const mine = one.subarray(at, at + blockBytes)
+    const theirs = other.subarray(at, at + blockBytes)
+    if (Buffer.compare(mine, theirs) === 0) continue
+    const first = (at / blockBytes) * sectorsPerBlock
+    words.push(
+      `block ${at / blockBytes}: ${stampsOf(first, [mine]).join(' ')} / ${stampsOf(first, [theirs]).join(' ')}`,
+    )
+  }
+  return words.join('; ')
+}
+
+/** One whole history. */
+export async function simulate(options: SimOptions): Promise<SimResult> {
+  const cluster = new Cluster(options)
+  await cluster.create()
+  cluster.addClients()
+  if (cluster.problems.length === 0) {
+    cluster.pass(cluster.chance.between(200, 4_000))
+    cluster.faults.begin()
+    cluster.pass(cluster.chance.pick([8_000, 15_000, 30_000]))
+    cluster.heal()
+    cluster.pass(500)
+    if (cluster.becomeWhole()) {
+      cluster.pass(1_500)
+      if (cluster.clientsFinish() && cluster.becomeWhole()) cluster.readAll()
+    }
+    cluster.judge()
+  }
+  const { storage, arbiter, sizeBytes, blocks } = cluster
+  return {
+    seed: options.seed,
+    problems: cluster.problems,
+    operations: cluster.history.operations,
+    events: cluster.world.events,
+    virtualMs: cluster.world.nowMs,
+    lines: cluster.story.lines,
+    about: `${storage.length} servers, ${arbiter}, ${sizeBytes / MiB} MiB, blocks ${blocks.join(' ')}`,
+  }
+}
+
+export { bytesOf }
