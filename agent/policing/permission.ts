@@ -148,26 +148,18 @@ export class Permission {
     return true
   }
 
-  /** Asks every peer whose permission the oldest waiting uses lack, with the oldest one's time. */
+  /** Asks every peer whose permission the oldest waiting use lacks. Only for that one: an ask that said more than its use
+   * needs would claim the oldest one's priority for younger ones, and two servers could make each other yield for ever. */
   #askForQueue(): void {
+    for (const peer of this.#peers) if (peer.deferred === null) this.#ask(peer)
+  }
+
+  #ask(peer: Peer): void {
     const head = this.#queue[0]
-    if (head === undefined) return
-    for (const peer of this.#peers) {
-      if (peer.asked !== null || peer.deferred !== null) continue
-      const mode = this.#queueMode()
-      if (covers(peer.hold, mode)) continue
-      this.#ask(peer, { mode, time: head.askedTime })
-    }
-  }
-
-  #ask(peer: Peer, ask: Ask): void {
-    peer.asked = ask
+    if (head === undefined || peer.asked || covers(peer.hold, head.mode)) return
+    peer.asked = true
     this.asksSent += 1
-    this.#world.sendAsk(peer.id, ask)
-  }
-
-  #queueMode(): Mode {
-    return this.#queue.some((use) => use.mode === 'exclusive') ? 'exclusive' : 'shared'
+    this.#world.sendAsk(peer.id, { mode: head.mode, time: head.askedTime })
   }
 
   /** P1: yields at once when not using the range and without an older request for it, otherwise later. */
@@ -185,20 +177,13 @@ export class Permission {
       conflicts(use.mode, ask.mode) && this.#isOlder(use.askedTime, this.#world.self, ask.time, peer.id)
     if (this.#queue.some(older)) {
       // Our older uses come first. If they lack this peer's grant they must ask for it, or both would wait.
-      this.#askOlder(peer)
+      this.#ask(peer)
       return
     }
     peer.deferred = null
     peer.hold = ask.mode === 'exclusive' || peer.hold === 'none' ? 'none' : 'shared'
     this.grantsSent += 1
     this.#world.sendGrant(peer.id, { mode: ask.mode, time: this.#world.tick() })
-  }
-
-  #askOlder(peer: Peer): void {
-    const head = this.#queue[0]
-    const mode = this.#queueMode()
-    if (head === undefined || peer.asked !== null || covers(peer.hold, mode)) return
-    this.#ask(peer, { mode, time: head.askedTime })
   }
 
   #isOlder(time: number, server: ServerId, otherTime: number, other: ServerId): boolean {
