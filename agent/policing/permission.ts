@@ -156,10 +156,10 @@ export class Permission {
 
   #ask(peer: Peer): void {
     const head = this.#queue[0]
-    if (head === undefined || peer.asked || covers(peer.hold, head.mode)) return
-    peer.asked = true
+    if (head === undefined || peer.asked !== null || covers(peer.hold, head.mode)) return
+    peer.asked = { mode: head.mode, time: head.askedTime }
     this.asksSent += 1
-    this.#world.sendAsk(peer.id, { mode: head.mode, time: head.askedTime })
+    this.#world.sendAsk(peer.id, peer.asked)
   }
 
   /** P1: yields at once when not using the range and without an older request for it, otherwise later. */
