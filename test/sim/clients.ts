@@ -41,7 +41,7 @@ export class SimClient {
     this.name = name
     this.#chance = parts.world.chance(`client ${name}`)
     this.#depth = this.#chance.whole(1, 3)
-    this.#thinkMs = this.#chance.pick([10, 40, 100, 300])
+    this.#thinkMs = this.#chance.pick([20, 60, 150, 400])
   }
 
   /** Requests that wait for their answer. */

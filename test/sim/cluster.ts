@@ -26,6 +26,8 @@ export interface SimResult {
   readonly virtualMs: number
   readonly lines: readonly string[]
   readonly about: string
+  /** C2: it stands still until somebody accepts a loss. */
+  readonly waitsForPerson: boolean
 }
 
 const MiB = 1024 * 1024
@@ -46,6 +48,7 @@ export class Cluster {
   readonly blocks: number[]
   readonly arbiter: 'preferred' | 'witness'
   readonly problems: string[] = []
+  waitsForPerson = false
   readonly #powerLostAt = new Map<ServerId, number>()
   readonly #parts: ClientParts
   readonly #weather: NetworkWeather
@@ -234,8 +237,20 @@ export class Cluster {
       for (const server of this.servers) if (server.state === 'off') server.start()
       return this.#isWhole()
     })
-    if (!whole && this.problems.length === 0) this.problems.push(`not whole after ${healMs / 1000} s: ${this.#state()}`)
-    return whole
+    if (whole || this.problems.length > 0) return whole
+    if (this.#waitsForPerson()) this.waitsForPerson = true
+    else this.problems.push(`not whole after ${healMs / 1000} s: ${this.#state()}`)
+    return false
+  }
+
+  /** C2: a configuration that nobody has opened, all of its members lossy: somebody must accept the loss. */
+  #waitsForPerson(): boolean {
+    const volumes = this.storage.flatMap((server) => server.volume ?? [])
+    const members = volumes.filter((volume) => volume.member.inSet)
+    return members.every((volume) => {
+      const { known, opened } = volume.world.record.value
+      return volume.anyLossy() && opened?.id !== known.id && volume.member.phase === 'gathering'
+    })
   }
 
   #state(): string {
@@ -377,6 +392,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
     events: cluster.world.events,
     virtualMs: cluster.world.nowMs,
     lines: cluster.story.lines,
+    waitsForPerson: cluster.waitsForPerson,
     about: `${storage.length} servers, ${arbiter}, ${sizeBytes / MiB} MiB, blocks ${blocks.join(' ')}`,
   }
 }

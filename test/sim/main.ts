@@ -15,7 +15,8 @@ const { values } = parseArgs({
 function show(result: SimResult): void {
   for (const line of result.lines) console.log(line)
   const seconds = (result.virtualMs / 1000).toFixed(0)
-  const verdict = result.problems.length === 0 ? 'good' : 'BAD'
+  const good = result.waitsForPerson ? 'good, waits for a person' : 'good'
+  const verdict = result.problems.length === 0 ? good : 'BAD'
   console.log(`seed ${result.seed}: ${verdict}; ${result.operations} requests in ${seconds} s; ${result.about}`)
   for (const problem of result.problems) console.log(`  ${problem}`)
 }
@@ -23,10 +24,12 @@ function show(result: SimResult): void {
 async function many(from: number, count: number): Promise<number> {
   let bad = 0
   let operations = 0
+  let waiting = 0
   const startMs = performance.now()
   for (let seed = from; seed < from + count; seed += 1) {
     const result = await simulate({ seed })
     operations += result.operations
+    if (result.waitsForPerson) waiting += 1
     if (result.problems.length > 0) {
       bad += 1
       show(result)
@@ -34,7 +37,9 @@ async function many(from: number, count: number): Promise<number> {
     if (!values.quiet && (seed - from + 1) % 100 === 0) console.log(`${seed - from + 1} histories, ${bad} bad`)
   }
   const seconds = (performance.now() - startMs) / 1000
-  console.log(`${count} histories from ${from}: ${bad} bad; ${operations} requests; ${seconds.toFixed(0)} s`)
+  console.log(
+    `${count} histories from ${from}: ${bad} bad, ${waiting} wait for a person; ${operations} requests; ${seconds.toFixed(0)} s`,
+  )
   return bad
 }
 
