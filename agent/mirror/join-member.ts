@@ -3,6 +3,7 @@
  * durably, that all of them are applied there; and it keeps the word until the arbiter's decision is known.
  */
 import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import type { Flusher } from './flusher.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 import type { Outgoing } from './outgoing.ts'
@@ -11,6 +12,10 @@ export interface JoinMemberWorld {
   readonly outgoing: Outgoing
   readonly flusher: Flusher
   readonly send: MirrorSend
+  /** The run of the joiner that a connection shows now; undefined without one. */
+  joinerRun(joiner: ServerId): number | undefined
+  /** C4, C10: milliseconds since the oldest write or flush of this server was sent that the joiner has not done. */
+  joinerOwesMs(joiner: ServerId): number
   /** Durable before `done(true)`: the word, or (null) that there is none any more. */
   saveWord(joiner: ServerId | null, done: (saved: boolean) => void): void
 }
@@ -20,7 +25,10 @@ type JoinState =
   | { readonly step: 'none' }
   | {
       readonly step: 'mirroring' | 'worded'
+      readonly leader: ServerId
       readonly joiner: ServerId
+      /** What is sent to another run of it is lost. */
+      readonly run: number | undefined
       readonly session: number
       readonly attempt: number
     }
@@ -45,7 +53,7 @@ export class JoinMember {
   onMirror(leader: ServerId, body: MirrorBody<'join.mirror'>): void {
     const { session, attempt, joiner } = body
     this.#drop()
-    this.#state = { step: 'mirroring', joiner, session, attempt }
+    this.#state = { step: 'mirroring', leader, joiner, run: this.#world.joinerRun(joiner), session, attempt }
     this.#world.outgoing.addJoiner(joiner, attempt)
     this.#world.outgoing.whenEnded(() => {
       // C4: what was in flight before is confirmed, what comes later goes there.
@@ -55,11 +63,12 @@ export class JoinMember {
 
   onWord(leader: ServerId, body: MirrorBody<'join.word'>): void {
     const { session, attempt, joiner } = body
-    if (!this.#is('mirroring', session, attempt)) {
+    const state = this.#state
+    if (state.step !== 'mirroring' || !this.#is('mirroring', session, attempt)) {
       this.#world.send(leader, 'join.worded', { session, attempt, given: false })
       return
     }
-    this.#state = { step: 'worded', joiner, session, attempt }
+    this.#state = { ...state, step: 'worded' }
     this.#world.outgoing.needJoiner(joiner)
     this.#world.flusher.needJoiner(joiner)
     this.#world.outgoing.whenEnded(() => {
@@ -69,6 +78,18 @@ export class JoinMember {
           this.#world.send(leader, 'join.worded', { session, attempt, given: saved })
       })
     })
+  }
+
+  /** C10: whoever lost the joiner's run, or waits for it too long, wants the attempt void. Whether it can be is for the
+   * leader to say: only that knows what it has proposed. Said again until it answers; called a few times a second. */
+  tick(): void {
+    const state = this.#state
+    if (state.step === 'none') return
+    const { leader, joiner, run, session, attempt } = state
+    const isLost = run === undefined || this.#world.joinerRun(joiner) !== run
+    if (!isLost && this.#world.joinerOwesMs(joiner) <= limits.joinerOverdueMs) return
+    const why = isLost ? 'a server lost its link to it' : 'it was too slow'
+    this.#world.send(leader, 'join.trouble', { session, attempt, joiner, why })
   }
 
   /** The leader says that the attempt is void, and that nothing was proposed for it or the proposal lost. */

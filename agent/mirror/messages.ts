@@ -46,6 +46,8 @@ export const mirrorMessages = {
   /** C10: give your word. */
   'join.word': z.object({ ...scope, joiner: server }),
   'join.worded': z.object({ ...scope, given: z.boolean() }),
+  /** A member to the leader: this attempt should be void. */
+  'join.trouble': z.object({ ...scope, joiner: server, why: z.string().max(60) }),
   'join.void': z.object({ ...scope, joiner: server, why: z.string().max(60) }),
   /** The source's measured progress, for everybody's window. */
   'join.progress': z.object({

@@ -203,6 +203,12 @@ export class Resync {
     } else this.#void('no decision could be asked for')
   }
 
+  /** C10: a member cannot go on with this attempt. Once proposed it is for the arbiter to decide. */
+  onTrouble(from: ServerId, body: MirrorBody<'join.trouble'>): void {
+    if (this.#step === 'idle' || this.#step === 'proposing' || !this.#expects(this.#step, body)) return
+    if (this.#session?.members.includes(from) === true && body.joiner === this.#joiner) this.#void(body.why)
+  }
+
   /** C4: the joiner's new run voids the attempt; a proposal under way is decided all the same. */
   joinerRestarted(server: ServerId): void {
     if (server === this.#joiner && this.#step !== 'idle' && this.#step !== 'proposing') this.#void('it restarted')

@@ -80,6 +80,7 @@ const handlers: Handlers = {
     if (isCurrent(volume, body.session)) volume.joinMember.onWord(from, body)
   },
   'join.worded': (volume, from, body) => volume.resync.onWorded(from, body),
+  'join.trouble': (volume, from, body) => volume.resync.onTrouble(from, body),
   'join.void': (volume, _from, body) => {
     volume.joinMember.onVoid(body)
     volume.joiner.onVoid(body)

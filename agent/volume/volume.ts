@@ -119,6 +119,11 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       outgoing: this.outgoing,
       flusher: this.flusher,
       send,
+      joinerRun: (joiner) => {
+        const peer = links.peer(joiner)
+        return peer?.connected === true ? peer.run : undefined
+      },
+      joinerOwesMs: (joiner) => this.owedByMs(joiner),
       saveWord: (joiner, done) =>
         world.record.save({ word: joiner === null ? null : { joiner } }, (failure) => done(failure === null)),
     })
@@ -369,6 +374,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     else if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
     this.member.tick()
     this.resync.tick()
+    this.joinMember.tick()
     this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
