@@ -70,6 +70,11 @@ export const limits = {
   /** Data file calls one disk may have in flight; below the pool so that a hung disk leaves threads for the others. */
   diskCalls: 8,
 
+  /** Bytes up to which an aligned write goes to the disk's own thread for small ones: the bytes are copied. */
+  smallWriteBytes: 32 * KiB,
+  /** Small writes that thread may have; a power of two, so that counters may wrap. */
+  diskSmallWrites: 128,
+
   /** Bytes and chunks that one data file call may carry: neighbouring writes are joined up to this. */
   diskJoinBytes: 1 * MiB,
   diskJoinChunks: 256,
@@ -188,6 +193,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.copyPieceBytes % of.blockBytes === 0, 'a copy piece is a whole number of blocks')
   check(of.regionBytes % of.copyPieceBytes === 0, 'a region is a whole number of copy pieces')
   check(of.diskCalls < of.threadPool, 'one disk must leave threads of the pool to the others')
+  check(Number.isInteger(Math.log2(of.diskSmallWrites)), 'counters of small writes wrap')
   check(of.slotPool / 2 > of.requestBytes / of.extentBytes + 1, 'half the slot pool holds the largest write')
   check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')
   check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')

@@ -1,13 +1,13 @@
 /**
- * All calls to the data files of one disk: at most limits.diskCalls in flight, the rest waits in order; writes that
- * meet in the queue and touch end to end become one call. Syncs go first: they cover only what is done already, so
- * nothing that waits is theirs.
+ * All calls to the data files of one disk: at most limits.diskCalls in flight, and limits.diskSmallWrites small writes in
+ * a lane of their own; the rest waits in order. Writes that meet in a lane and touch end to end become one call. Syncs go
+ * first: they cover only what is done already, so nothing that waits is theirs.
  *
  * The queue's length is bounded by its callers: the engine executes at most limits.volumeRequests per volume.
  */
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
-import type { BlockFile, FileError } from './files.ts'
+import { type BlockFile, type FileError, isSmallWrite } from './files.ts'
 
 /** Gets the answer to one call. One waiter may wait for several calls; it counts them itself. */
 export interface DiskWaiter {
@@ -27,11 +27,75 @@ interface Call {
   waiters: DiskWaiter[]
 }
 
-export class DiskQueue {
-  readonly #clock: Clock
-  #running = 0
+/** Calls of one kind: so many at once, the others wait in order. */
+class Lane {
+  readonly #mostRunning: number
+  readonly #joinBytes: number
+  running = 0
   #waiting: Call[] = []
   #head = 0
+
+  constructor(mostRunning: number, joinBytes: number) {
+    this.#mostRunning = mostRunning
+    this.#joinBytes = joinBytes
+  }
+
+  get waiting(): number {
+    return this.#waiting.length - this.#head
+  }
+
+  get isFull(): boolean {
+    return this.running >= this.#mostRunning
+  }
+
+  push(call: Call): void {
+    this.#waiting.push(call)
+  }
+
+  /** @returns whether the write became part of the one that came last */
+  join(
+    file: BlockFile,
+    chunks: readonly Uint8Array[],
+    lengthBytes: number,
+    offsetBytes: number,
+    fresh: boolean,
+    waiter: DiskWaiter,
+  ): boolean {
+    const last = this.waiting > 0 ? this.#waiting[this.#waiting.length - 1] : undefined
+    const joins =
+      last !== undefined &&
+      last.kind === 'write' &&
+      last.file === file &&
+      last.offsetBytes + last.lengthBytes === offsetBytes &&
+      last.lengthBytes + lengthBytes <= this.#joinBytes &&
+      last.chunks.length + chunks.length <= limits.diskJoinChunks
+    if (!joins) return false
+    for (const chunk of chunks) last.chunks.push(chunk)
+    last.lengthBytes += lengthBytes
+    last.fresh ||= fresh
+    last.waiters.push(waiter)
+    return true
+  }
+
+  next(): Call | undefined {
+    const call = this.#waiting[this.#head]
+    if (call === undefined) return undefined
+    this.#head += 1
+    if (this.#head === this.#waiting.length) {
+      this.#waiting = []
+      this.#head = 0
+    } else if (this.#head === 1024) {
+      this.#waiting = this.#waiting.slice(this.#head)
+      this.#head = 0
+    }
+    return call
+  }
+}
+
+export class DiskQueue {
+  readonly #clock: Clock
+  readonly #calls = new Lane(limits.diskCalls, limits.diskJoinBytes)
+  readonly #small = new Lane(limits.diskSmallWrites, limits.smallWriteBytes)
   #urgent: Call[] = []
   #scheduled = false
   #stopped = false
@@ -46,7 +110,8 @@ export class DiskQueue {
 
   /** Calls started and not yet answered, and calls waiting. */
   get pending(): number {
-    return this.#running + this.#urgent.length + this.#waiting.length - this.#head
+    const { running, waiting } = this.#calls
+    return running + waiting + this.#small.running + this.#small.waiting + this.#urgent.length
   }
 
   /** Nothing that waits is started any more, and no waiter hears anything more: the agent died. */
@@ -63,22 +128,9 @@ export class DiskQueue {
     fresh: boolean,
     waiter: DiskWaiter,
   ): void {
-    const last = this.#waiting.length > this.#head ? this.#waiting[this.#waiting.length - 1] : undefined
-    if (
-      last !== undefined &&
-      last.kind === 'write' &&
-      last.file === file &&
-      last.offsetBytes + last.lengthBytes === offsetBytes &&
-      last.lengthBytes + lengthBytes <= limits.diskJoinBytes &&
-      last.chunks.length + chunks.length <= limits.diskJoinChunks
-    ) {
-      for (const chunk of chunks) last.chunks.push(chunk)
-      last.lengthBytes += lengthBytes
-      last.fresh ||= fresh
-      last.waiters.push(waiter)
-      return
-    }
-    this.#push({
+    const lane = isSmallWrite(lengthBytes, offsetBytes) ? this.#small : this.#calls
+    if (lane.join(file, chunks, lengthBytes, offsetBytes, fresh, waiter)) return
+    this.#push(lane, {
       kind: 'write',
       file,
       chunks: chunks.slice(),
@@ -98,7 +150,16 @@ export class DiskQueue {
     offsetBytes: number,
     waiter: DiskWaiter,
   ): void {
-    this.#push({ kind: 'read', file, chunks: [into], start, lengthBytes, offsetBytes, fresh: false, waiters: [waiter] })
+    this.#push(this.#calls, {
+      kind: 'read',
+      file,
+      chunks: [into],
+      start,
+      lengthBytes,
+      offsetBytes,
+      fresh: false,
+      waiters: [waiter],
+    })
   }
 
   sync(file: BlockFile, waiter: DiskWaiter): void {
@@ -122,58 +183,52 @@ export class DiskQueue {
     })
   }
 
-  #push(call: Call): void {
-    this.#waiting.push(call)
+  #push(lane: Lane, call: Call): void {
+    lane.push(call)
     this.#schedule()
   }
 
   /** Starting waits for the end of the turn, so that all that one turn brings can be joined. */
   #schedule(): void {
-    if (this.#scheduled || this.#running >= limits.diskCalls) return
+    if (this.#scheduled || (this.#calls.isFull && this.#small.isFull)) return
     this.#scheduled = true
     this.#clock.nextTurn(this.#turn)
   }
 
   #start(): void {
-    while (!this.#stopped && this.#running < limits.diskCalls) {
-      const call = this.#urgent.shift() ?? this.#next()
-      if (call === undefined) return
-      this.#running += 1
-      this.#call(call)
+    while (!this.#stopped && !this.#calls.isFull) {
+      const call = this.#urgent.shift() ?? this.#calls.next()
+      if (call === undefined) break
+      this.#call(this.#calls, call)
+    }
+    while (!this.#stopped && !this.#small.isFull) {
+      const call = this.#small.next()
+      if (call === undefined) break
+      this.#call(this.#small, call)
     }
   }
 
-  #next(): Call | undefined {
-    const call = this.#waiting[this.#head]
-    if (call === undefined) return undefined
-    this.#head += 1
-    if (this.#head === this.#waiting.length) {
-      this.#waiting = []
-      this.#head = 0
-    } else if (this.#head === 1024) {
-      this.#waiting = this.#waiting.slice(this.#head)
-      this.#head = 0
-    }
-    return call
-  }
-
-  #call(call: Call): void {
+  #call(lane: Lane, call: Call): void {
     const { file, chunks } = call
+    lane.running += 1
     if (call.kind === 'write') {
-      file.write(chunks, call.lengthBytes, call.offsetBytes, call.fresh, (error) => this.#answer(call, error, 0))
+      file.write(chunks, call.lengthBytes, call.offsetBytes, call.fresh, (error) => this.#answer(lane, call, error, 0))
     } else if (call.kind === 'sync') {
-      file.sync((error) => this.#answer(call, error, 0))
+      file.sync((error) => this.#answer(lane, call, error, 0))
     } else {
       const into = chunks[0] ?? new Uint8Array(0)
-      file.read(into, call.start, call.lengthBytes, call.offsetBytes, (error, got) => this.#answer(call, error, got))
+      file.read(into, call.start, call.lengthBytes, call.offsetBytes, (error, got) =>
+        this.#answer(lane, call, error, got),
+      )
     }
   }
 
-  #answer(call: Call, error: FileError | null, gotBytes: number): void {
-    this.#running -= 1
+  #answer(lane: Lane, call: Call, error: FileError | null, gotBytes: number): void {
+    lane.running -= 1
     if (this.#stopped) return
     // First keep the disk busy, then tell the callers.
-    this.#start()
+    if (lane === this.#calls) this.#start()
+    else if (lane.waiting > 0) this.#schedule()
     for (const waiter of call.waiters) waiter.diskDone(error, gotBytes)
   }
 }

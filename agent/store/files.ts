@@ -4,6 +4,7 @@
  *
  * Callbacks are called exactly once, never synchronously.
  */
+import { limits } from '../limits.ts'
 import type { StoreFailure } from './replica.ts'
 
 /** An error of the operating system, with its code (`EIO`, `ENOSPC`, …). */
@@ -18,6 +19,12 @@ export class FileError extends Error {
 
 export type FileDone = (error: FileError | null) => void
 export type FileValueDone<T> = (error: FileError | null, value?: T) => void
+
+/** Whether a write counts as small: the real port has a thread of its own for them, so they take none of the pool. */
+export const isSmallWrite = (lengthBytes: number, offsetBytes: number): boolean =>
+  lengthBytes <= limits.smallWriteBytes &&
+  lengthBytes % limits.blockBytes === 0 &&
+  offsetBytes % limits.blockBytes === 0
 
 /** An open file of blocks. */
 export interface BlockFile {

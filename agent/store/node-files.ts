@@ -1,15 +1,54 @@
 /** The real file port: node:fs by callbacks, never a synchronous call. */
 import fs from 'node:fs'
 import path from 'node:path'
-import { type BlockFile, type FileDone, FileError, type Files, type FileValueDone, type ReadFileDone } from './files.ts'
+import {
+  type BlockFile,
+  type FileDone,
+  FileError,
+  type Files,
+  type FileValueDone,
+  isSmallWrite,
+  type ReadFileDone,
+} from './files.ts'
+import { SmallWrites } from './small-writes.ts'
 
 const errorOf = (error: NodeJS.ErrnoException): FileError => new FileError(error.code ?? 'EIO', error.message)
 const plain = (done: FileDone) => (error: NodeJS.ErrnoException | null) => done(error ? errorOf(error) : null)
 
+/** The thread for small writes of a folder: there from the first one until its last file is closed. */
+class FolderThread {
+  readonly #threadFile: URL
+  #writes: SmallWrites | null = null
+  #users = 0
+
+  constructor(threadFile: URL) {
+    this.#threadFile = threadFile
+  }
+
+  get writes(): SmallWrites {
+    this.#writes ??= new SmallWrites(this.#threadFile)
+    return this.#writes
+  }
+
+  opened(): void {
+    this.#users += 1
+  }
+
+  closed(): void {
+    this.#users -= 1
+    if (this.#users > 0) return
+    this.#writes?.end()
+    this.#writes = null
+  }
+}
+
 class NodeBlockFile implements BlockFile {
   readonly #fd: number
-  constructor(fd: number) {
+  readonly #thread: FolderThread
+  constructor(fd: number, thread: FolderThread) {
     this.#fd = fd
+    this.#thread = thread
+    thread.opened()
   }
 
   read(into: Uint8Array, start: number, lengthBytes: number, offsetBytes: number, done: ReadFileDone): void {
@@ -20,12 +59,26 @@ class NodeBlockFile implements BlockFile {
     })
   }
 
-  write(chunks: readonly Uint8Array[], lengthBytes: number, offsetBytes: number, fresh: boolean, done: FileDone): void {
+  write(
+    chunks: readonly Uint8Array[],
+    lengthBytes: number,
+    offsetBytes: number,
+    _fresh: boolean,
+    done: FileDone,
+  ): void {
+    const ordinary = () => this.#write(chunks, lengthBytes, offsetBytes, done)
+    // W3: no overlapping write is under way, so writing once more what the thread may have written in part is harmless.
+    const answered = (taken: boolean) => (taken ? done(null) : ordinary())
+    const isSmall = isSmallWrite(lengthBytes, offsetBytes)
+    if (!isSmall || !this.#thread.writes.write(this.#fd, chunks, offsetBytes, answered)) ordinary()
+  }
+
+  #write(chunks: readonly Uint8Array[], lengthBytes: number, offsetBytes: number, done: FileDone): void {
     const written = (error: NodeJS.ErrnoException | null, got: number) => {
       if (error) done(errorOf(error))
       else if (got === lengthBytes) done(null)
       else if (got === 0) done(new FileError('EIO', 'the disk took no bytes'))
-      else this.write(skip(chunks, got), lengthBytes - got, offsetBytes + got, fresh, done)
+      else this.#write(skip(chunks, got), lengthBytes - got, offsetBytes + got, done)
     }
     const only = chunks[0]
     if (chunks.length === 1 && only) fs.write(this.#fd, only, 0, lengthBytes, offsetBytes, written)
@@ -38,6 +91,7 @@ class NodeBlockFile implements BlockFile {
   }
 
   close(done: FileDone): void {
+    this.#thread.closed()
     fs.close(this.#fd, plain(done))
   }
 }
@@ -55,8 +109,12 @@ function skip(chunks: readonly Uint8Array[], bytes: number): Uint8Array[] {
 
 export class NodeFiles implements Files {
   readonly #dir: string
-  constructor(dir: string) {
+  readonly #thread: FolderThread
+
+  /** @param threadFile small-writes-thread.ts, or what it was bundled to */
+  constructor(dir: string, threadFile: URL) {
     this.#dir = dir
+    this.#thread = new FolderThread(threadFile)
   }
 
   #at(name: string): string {
@@ -67,7 +125,7 @@ export class NodeFiles implements Files {
     const flags = fs.constants.O_RDWR | (create ? fs.constants.O_CREAT : 0)
     fs.open(this.#at(name), flags, 0o600, (error, fd) => {
       if (error) done(errorOf(error))
-      else done(null, new NodeBlockFile(fd))
+      else done(null, new NodeBlockFile(fd, this.#thread))
     })
   }
 

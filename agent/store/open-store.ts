@@ -16,8 +16,9 @@ export interface OpenOptions {
   readonly log: Log
   /** A switchboard of disk faults, for tests and drills; none by default. */
   readonly faults?: StoreFaults
-  /** Where the index thread's code is; a bundle says so itself. */
+  /** Where the threads' code is; a bundle says so itself. */
   readonly threadFile?: URL
+  readonly writesThreadFile?: URL
 }
 
 /**
@@ -35,7 +36,10 @@ export async function openStore(options: OpenOptions): Promise<Store> {
       next: 'Start Mirrorbay through its own launcher, or with Node.js 24.',
     })
   }
-  const plain = new NodeFiles(options.dir)
+  const plain = new NodeFiles(
+    options.dir,
+    options.writesThreadFile ?? new URL('./small-writes-thread.ts', import.meta.url),
+  )
   const files = options.faults ? withFaults(plain, options.faults, options.clock) : plain
   const bootId = await readBootId()
   const opener = new SqliteOpener(options.dir, options.threadFile ?? new URL('./index-thread.ts', import.meta.url))
