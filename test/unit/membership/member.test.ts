@@ -79,6 +79,21 @@ describe('members of one volume', () => {
     assert.equal(member.mayAnswerRead(), true, 'a lone server needs no lease (E5)')
   })
 
+  it('wait for the lease of one who was answered until it was left out (E3)', () => {
+    const parties = new Parties(3, first([a, b, t], t)).start()
+    parties.run(500)
+    const answeredMs = parties.clock.monotonicMs()
+    parties.party(1).host.owed.set(t, limits.memberOverdueMs + 1)
+    parties.party(1).member.tick()
+    parties.clock.pass(50)
+    assert.deepEqual(parties.phases(), ['recorded', 'recorded', 'outside'])
+    assert.equal(parties.party(0).member.answerHeartbeat(b, parties.party(0).member.session?.number ?? 0), false)
+    while (parties.phases()[0] === 'recorded') parties.clock.pass(5)
+    const waitedMs = parties.clock.monotonicMs() - answeredMs
+    assert.ok(waitedMs >= limits.leaseMs * limits.leaseMargin, `served after ${waitedMs} ms`)
+    assert.deepEqual(parties.phases().slice(0, 2), open)
+  })
+
   it('leave a restarted one out at once, without waiting for its lease (E9)', () => {
     const parties = pair()
     parties.run(500)
