@@ -69,10 +69,12 @@ export class Forming {
     if (this.#step !== 'idle') this.#restart()
   }
 
-  /** A member is another run: what it told is void. */
-  onRun(member: ServerId, run: number): void {
-    const told = this.#tells.get(member)
-    if (told !== undefined && told.run !== run) this.#tells.delete(member)
+  /** A server's run shows. That of a member which has told in another one voids what it told; whoever only connected
+   * again, or is no member, changes nothing (E9: the same vector is the same attempt). */
+  onRun(server: ServerId, run: number): void {
+    const told = this.#tells.get(server)
+    if (told === undefined || told.run === run) return this.retry()
+    this.#tells.delete(server)
     if (this.#step !== 'idle' && this.#step !== 'opened') this.#restart()
   }
 

@@ -253,11 +253,13 @@ export class Member {
     vector: readonly { serverId: ServerId; run: number }[],
   ) {
     if (configurationId !== this.known.id || from !== leaderOf(this.known)) return
-    if (this.#phase !== 'gathering' && this.#phase !== 'settling') return
     const runs = new Map(vector.map(({ serverId, run }) => [serverId, run]))
     if (runs.get(this.world.self) !== this.world.selfRun) return
     const session = makeSession(this.known, runs, this.world.self)
     if (session.number !== number) return
+    // The leader has begun anew after this server recorded: what it told before is used up, so it tells again.
+    if (this.#phase === 'recorded' || this.#phase === 'open') return this.#beginForming()
+    if (this.#phase !== 'gathering' && this.#phase !== 'settling') return
     const stop = ++this.#stops
     this.#host.stopServing(() => {
       if (stop !== this.#stops) return
