@@ -48,10 +48,10 @@ test('fio verifies at one server while the other is killed and comes back', need
       ['b', 'a'],
       ['a', 'b'],
     ] as const) {
-      const at = { offsetBytes: 0, sizeBytes: 48 * MiB }
+      const at = { offsetBytes: 0, sizeBytes: 24 * MiB }
       const job = verified(lab.uri(survivor), at, victim === 'a' ? 3 : 4)
       // Slow enough to last over the kill and into the resync.
-      const fio = launchFio({ ...job, more: [...job.more, '--rate_iops=1500'] }, fioMs)
+      const fio = launchFio({ ...job, more: [...job.more, '--rate_iops=1000'] }, fioMs)
       await lab.kill(victim)
       await lab.waitAt(survivor, 'One copy')
       await lab.start(victim)

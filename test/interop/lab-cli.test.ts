@@ -1,5 +1,7 @@
 /** The lab as outside programs use it: only its commands, its JSON and its exit codes. */
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { mkdir, mkdtemp, open, readdir, rm, writeFile } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -7,7 +9,9 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connectNbd } from '../kit/nbd-client.ts'
 import { type Ran, runTool } from '../kit/tools.ts'
+import { until } from '../kit/until.ts'
 import { identify } from '../lab/processes.ts'
+import { loadState } from '../lab/state.ts'
 
 const labEntry = fileURLToPath(new URL('../lab/main.ts', import.meta.url))
 const limitMs = 90_000
@@ -132,6 +136,22 @@ test('up, kill, wait, start, stop, equal, status, down by commands only', async 
     // What stood there before is still there, and nothing else.
     assert.deepEqual((await readdir(dir)).sort(), ['a', 'mine.txt'])
     assert.deepEqual(await readdir(path.join(dir, 'a')), ['lost+found'])
+  })
+})
+
+test('Ctrl-C while it comes up leaves nothing behind', async () => {
+  await withFolder(async (dir) => {
+    const up = spawn(process.execPath, [labEntry, 'up', dir, '--size', '64M'], { stdio: 'ignore' })
+    const ended = once(up, 'exit')
+    // The first note about a process means that the first agent has been started.
+    const pid = await until('the first agent', limitMs, async () => {
+      const state = await loadState(dir)
+      return state.servers.flatMap((server) => (server.process === null ? [] : [server.process.pid]))[0]
+    })
+    up.kill('SIGINT')
+    assert.deepEqual(await ended, [2, null])
+    assert.equal(isAlive(pid), false)
+    await assert.rejects(readdir(dir), { code: 'ENOENT' })
   })
 })
 

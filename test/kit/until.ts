@@ -14,16 +14,19 @@ export class TookTooLong extends Error {
 /**
  * Polls until `look` gives something other than `undefined` or `false`.
  * @param look may throw: that counts as "not yet", its message is told when the limit passes
- * @throws TookTooLong
+ * @param giveUp ends the waiting early
+ * @throws TookTooLong, or the signal's reason
  */
 export async function until<T>(
   what: string,
   limitMs: number,
   look: () => Promise<T | undefined | false> | T | undefined | false,
+  giveUp?: AbortSignal,
 ): Promise<T> {
   const endMs = performance.now() + limitMs
   let last = ''
   for (;;) {
+    giveUp?.throwIfAborted()
     try {
       const found = await look()
       if (found !== undefined && found !== false) return found

@@ -11,6 +11,7 @@ import { findTool } from '../kit/needs.ts'
 import { installMissing } from '../run/tools.ts'
 import { messageOf } from './answer.ts'
 import { describe, down, up } from './lab.ts'
+import { endAll } from './members.ts'
 import { lastLines } from './processes.ts'
 import { chooseClient } from './real-client.ts'
 import { type LabState, membersOf } from './state.ts'
@@ -135,6 +136,11 @@ async function play(wish: Wish): Promise<void> {
     if (state !== undefined) await down(state, { atOnce: true })
     await rm(folder, { recursive: true, force: true })
     out('Everything that the demo started has ended, and its data is removed.')
+  }
+  // A step that was interrupted may still be waiting, or have started an agent just after all were ended.
+  if (interrupt.aborted) {
+    if (state !== undefined) await endAll(state, 0)
+    process.exit()
   }
 }
 

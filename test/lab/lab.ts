@@ -92,7 +92,7 @@ export async function up(request: LabRequest, options: UpOptions): Promise<LabSt
     await saveState(state)
     await writeConfigs(membersOf(state))
     for (const member of membersOf(state)) await launch(state, member)
-    await Promise.all(membersOf(state).map((member) => waitForAnswer(member, limitMs)))
+    await Promise.all(membersOf(state).map((member) => waitForAnswer(member, limitMs, giveUp)))
     await saveState(state)
     await joinAndCreate(state, request, limitMs, giveUp)
     return state
@@ -110,25 +110,29 @@ async function joinAndCreate(
   limitMs: number,
   giveUp: AbortSignal | undefined,
 ): Promise<void> {
-  const goOn = () => {
-    if (giveUp?.aborted === true) throw new CouldNot('given up')
-  }
   const [first] = state.servers
   if (first === undefined) throw new CouldNot('a lab without servers')
   await Promise.all(
     membersOf(state).map((member) =>
-      until(`${member.name} connected with the others`, limitMs, async () => {
-        goOn()
-        return (await statusOf(member)).peers.every((peer) => peer.connected)
-      }),
+      until(
+        `${member.name} connected with the others`,
+        limitMs,
+        async () => {
+          return (await statusOf(member)).peers.every((peer) => peer.connected)
+        },
+        giveUp,
+      ),
     ),
   )
-  goOn()
   await createVolume(first, { name: request.volume, sizeBytes: request.sizeBytes, witness: request.witness })
-  await until('Protected', limitMs, async () => {
-    goOn()
-    return (await waitingStateOf(state, 'Protected')).reached
-  })
+  await until(
+    'Protected',
+    limitMs,
+    async () => {
+      return (await waitingStateOf(state, 'Protected')).reached
+    },
+    giveUp,
+  )
 }
 
 /** Whether a headline is reached, and what is said instead. */

@@ -25,11 +25,9 @@ export async function launch(state: LabState, member: Member): Promise<ProcessId
 }
 
 /** Waits until the agent's API answers, and learns its identity. @throws CouldNot when its process ends; TookTooLong */
-export async function waitForAnswer(member: Member, limitMs: number): Promise<void> {
-  const id = await until(`answer of ${member.name}`, limitMs, async () => {
-    if (!isRunning(member.process)) return 'ended'
-    return (await statusOf(member)).server.id
-  })
+export async function waitForAnswer(member: Member, limitMs: number, giveUp?: AbortSignal): Promise<void> {
+  const answer = async () => (isRunning(member.process) ? (await statusOf(member)).server.id : 'ended')
+  const id = await until(`answer of ${member.name}`, limitMs, answer, giveUp)
   if (id === 'ended') throw new CouldNot(`${member.name} ended at once; its last words:\n${lastLines(member.log)}`)
   member.serverId = id
 }
