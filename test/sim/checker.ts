@@ -247,6 +247,16 @@ function judgeEra(
   return new Search(counted, start, candidates).run()
 }
 
+interface Step {
+  /** Every operation before this index is in the order already. */
+  readonly low: number
+  /** What to go back to, and which operations to take out again. */
+  readonly before: number[]
+  readonly taken: readonly number[]
+  /** What may come next and has not been tried. */
+  readonly branches: number[]
+}
+
 class Search {
   readonly #operations: readonly BlockOperation[]
   readonly #candidates: ReadonlySet<number>[] | null
@@ -269,40 +279,71 @@ class Search {
 
   /** @returns null when an order exists */
   run(): string | null {
-    const found = this.#extend(0)
-    if (found) return null
+    if (this.#walk()) return null
     if (this.#steps > mostSteps) return `too hard to judge (${this.#operations.length} operations)`
     const stuck = this.#stuckAt
     return stuck === null ? 'no order explains what was seen' : `no order explains what was seen: ${wordsFor(stuck)}`
   }
 
-  /** @param low every operation before this index is in the order already */
-  #extend(low: number): boolean {
+  /** Depth first with a stack of its own: histories are longer than the machine's. @returns whether an order was found */
+  #walk(): boolean {
+    const stack: Step[] = [this.#enter(0)]
+    for (;;) {
+      if (this.#left === 0) return true
+      const step = stack.at(-1)
+      if (step === undefined) return false
+      const index = step.branches.pop()
+      if (index !== undefined) {
+        const next = this.#take(index, step.low)
+        stack.push(next)
+        continue
+      }
+      stack.pop()
+      this.#undo(step)
+    }
+  }
+
+  /** Puts an operation into the order, then whatever may follow without a choice. */
+  #take(index: number, low: number): Step {
+    const operation = this.#operations[index]
+    const before = this.#state
+    this.#state = (operation === undefined ? null : this.#after(operation)) ?? before
+    this.#put(index)
+    const step = this.#enter(low)
+    return { ...step, before, taken: [index, ...step.taken] }
+  }
+
+  #enter(from: number): Step {
     const before = this.#state
     const taken: number[] = []
-    const undo = () => {
-      this.#state = before
-      for (const index of taken) this.#done[index] = false
-      this.#left += taken.length
-    }
+    let branches: number[] = []
     // A read that fits now may as well come now: it changes nothing. One that closes what a loss left open is a choice.
-    const branches: number[] = []
     for (;;) {
-      branches.length = 0
-      const read = this.#firstFitting(low, branches)
+      branches = []
+      const read = this.#firstFitting(from, branches)
       if (read < 0) break
       taken.push(read)
-      this.#done[read] = true
-      this.#left -= 1
+      this.#put(read)
     }
-    if (this.#left === 0) return true
+    let low = from
     while (this.#done[low] === true) low += 1
     this.#steps += 1
-    if (this.#steps <= mostSteps && !this.#wasSeen(low)) {
-      for (const index of branches) if (this.#try(index, low)) return true
+    if (this.#steps > mostSteps || this.#wasSeen(low)) branches = []
+    // Popped from the end: those that began first are tried first.
+    return { low, before, taken, branches: branches.reverse() }
+  }
+
+  #put(index: number): void {
+    this.#done[index] = true
+    if (this.#operations[index]?.end !== Number.POSITIVE_INFINITY) this.#left -= 1
+  }
+
+  #undo(step: Step): void {
+    this.#state = step.before
+    for (const index of step.taken) {
+      this.#done[index] = false
+      if (this.#operations[index]?.end !== Number.POSITIVE_INFINITY) this.#left += 1
     }
-    undo()
-    return false
   }
 
   /** Collects what may come next and changes something; @returns a read that may come next and fits, or -1 */
@@ -351,22 +392,6 @@ class Search {
     if (read.end <= this.#furthest) return
     this.#furthest = read.end
     this.#stuckAt = read
-  }
-
-  #try(index: number, low: number): boolean {
-    const operation = this.#operations[index]
-    const before = this.#state
-    const after = operation === undefined ? null : this.#after(operation)
-    if (operation === undefined || after === null) return false
-    const counts = operation.end !== Number.POSITIVE_INFINITY
-    this.#state = after
-    this.#done[index] = true
-    if (counts) this.#left -= 1
-    if (this.#extend(low)) return true
-    this.#done[index] = false
-    if (counts) this.#left += 1
-    this.#state = before
-    return false
   }
 
   #wasSeen(low: number): boolean {

@@ -1,6 +1,7 @@
 /** A whole cluster in one process: servers, links, clients, faults; from a seed, in virtual time, to a judgement. */
 import { InvariantBroken } from '../../agent/kit/failure.ts'
 import type { ServerId } from '../../agent/kit/ids.ts'
+import type { ControlMessage } from '../../agent/link/messages.ts'
 import type { BlockFailure } from '../../agent/volume/block-device.ts'
 import { blockBytes, History, sectorsPerBlock } from './checker.ts'
 import { bytesOf, type ClientParts, SimClient } from './clients.ts'
@@ -15,6 +16,8 @@ export interface SimOptions {
   readonly seed: number
   /** Keeps the transcript. */
   readonly story?: boolean
+  /** Puts every control message into it, but for heartbeats and policing. */
+  readonly messages?: boolean
   readonly tampering?: Tampering
 }
 
@@ -33,6 +36,7 @@ export interface SimResult {
 const MiB = 1024 * 1024
 /** Virtual milliseconds in which everything must be whole again once nothing goes wrong any more: back-offs add up. */
 const healMs = 300_000
+const busyMs = 10_000
 
 export class Cluster {
   readonly world: World
@@ -61,8 +65,14 @@ export class Cluster {
     this.story = new Story(world, options.story ?? false)
     this.chance = world.chance('cluster')
     this.#weather = this.#networkWeather()
+    const broken = (words: string) => this.problems.push(words)
+    const arrived = (from: ServerId, to: ServerId, message: ControlMessage) => {
+      if (message.kind.startsWith('police')) return
+      const way = `${this.#nameOf(from)} > ${this.#nameOf(to)}`
+      this.story.tell(way, `${message.kind} ${JSON.stringify(message.body).slice(0, 300)}`)
+    }
     // A volume is made in calm weather: whoever makes one tries again when a message was lost.
-    this.network = new Network(world, { ...this.#weather, loss: 0 }, (words) => this.problems.push(words))
+    this.network = new Network(world, { ...this.#weather, loss: 0 }, broken, options.messages ? arrived : null)
     const count = this.chance.is(0.75) ? 2 : 3
     this.arbiter = this.chance.is(0.5) ? 'witness' : 'preferred'
     this.sizeBytes = this.chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
@@ -103,6 +113,10 @@ export class Cluster {
     }
     const { world, network, story } = this
     return new SimServer({ world, network, story, servers: ids, tampering, changed }, id, name)
+  }
+
+  #nameOf(id: ServerId): string {
+    return this.servers.find((server) => server.id === id)?.name ?? '?'
   }
 
   #networkWeather(): NetworkWeather {
@@ -233,8 +247,11 @@ export class Cluster {
   }
 
   becomeWhole(): boolean {
+    const busyUntilMs = this.world.nowMs + busyMs
     const whole = this.#until(healMs, () => {
       for (const server of this.servers) if (server.state === 'off') server.start()
+      // Under load at first; what waits for calm longer than this still has to come.
+      if (this.world.nowMs > busyUntilMs) for (const client of this.clients) client.rest()
       return this.#isWhole()
     })
     if (whole || this.problems.length > 0) return whole
@@ -260,7 +277,7 @@ export class Cluster {
         const { member } = volume
         const { known } = member
         const record = volume.world.record.value
-        const inSync = known.inSync.map((id) => this.servers.find((server) => server.id === id)?.name).join('')
+        const inSync = known.inSync.map((id) => this.#nameOf(id)).join('')
         const opened = record.opened?.epoch ?? 0
         const words = [`epoch ${known.epoch}`, `in sync ${inSync}`, `opened ${opened}`, member.waiting()]
         if (member.splitBrain) words.push('SPLIT')

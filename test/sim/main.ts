@@ -1,4 +1,4 @@
-/** Runs simulated histories: `--seed N [--story]` one, `--from A --count N` many. Ends with 1 when one was bad. */
+/** Runs simulated histories: `--seed N [--story] [--messages]` one, `--from A --count N` many. Ends with 1 when one was bad. */
 import { parseArgs } from 'node:util'
 import { type SimResult, simulate } from './cluster.ts'
 
@@ -8,6 +8,7 @@ const { values } = parseArgs({
     from: { type: 'string', default: '1' },
     count: { type: 'string', default: '100' },
     story: { type: 'boolean', default: false },
+    messages: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
   },
 })
@@ -44,7 +45,11 @@ async function many(from: number, count: number): Promise<number> {
 }
 
 if (values.seed !== undefined) {
-  const result = await simulate({ seed: Number(values.seed), story: values.story })
+  const result = await simulate({
+    seed: Number(values.seed),
+    story: values.story || values.messages,
+    messages: values.messages,
+  })
   show(result)
   process.exitCode = result.problems.length === 0 ? 0 : 1
 } else {

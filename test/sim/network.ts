@@ -82,11 +82,19 @@ export class Network {
   readonly #connections = new Map<string, number>()
   readonly #blocked = new Map<string, number>()
   readonly #broken: (words: string) => void
+  /** Told of every control message that arrives, when somebody wants to read them. */
+  readonly arrived: ((from: ServerId, to: ServerId, message: ControlMessage) => void) | null
   #lastConnection = 0
   weather: NetworkWeather
 
   /** @param broken told when a buffer was changed while the links still had it */
-  constructor(world: World, weather: NetworkWeather, broken: (words: string) => void) {
+  constructor(
+    world: World,
+    weather: NetworkWeather,
+    broken: (words: string) => void,
+    arrived: Network['arrived'] = null,
+  ) {
+    this.arrived = arrived
     this.#world = world
     this.#chance = world.chance('network')
     this.#broken = broken
@@ -244,8 +252,9 @@ export class Network {
       if (wasChanged(item)) this.#broken('a buffer was changed while the links still had it')
       const { to, from } = stream
       to.clock.arrive(() => {
-        if (to.alive && to.shown.get(from.id)?.run === stream.fromRun)
-          to.events.onMessage(from.id, stream.fromRun, item.message, true)
+        if (!to.alive || to.shown.get(from.id)?.run !== stream.fromRun) return
+        if (item.message.type === 'control') this.arrived?.(from.id, to.id, item.message)
+        to.events.onMessage(from.id, stream.fromRun, item.message, true)
       })
       this.#pump(stream)
     })
