@@ -357,13 +357,17 @@ class Agent {
 
   /** E7: finish, flush, hand over; whoever waits is not waited for longer than limits.stopStepMs. */
   async #leaveVolumes(engine: Engine): Promise<void> {
+    const endMs = this.#clock.monotonicMs() + limits.stopStepMs
     await Promise.all(
       [...engine.volumes.values()].map(async (volume) => {
         await new Promise<void>((resolve) => volume.hold(resolve))
         if (volume.serving === null) return
         await new Promise<void>((resolve) => volume.flusher.flush(() => resolve()))
         if (!volume.member.leave('left')) return
-        while (volume.member.phase === 'left') await new Promise<void>((resolve) => this.#clock.after(20, resolve))
+        // When all stop together nobody may be there to decide: then the set stays, and the process must not (E7).
+        while (volume.member.phase === 'left' && this.#clock.monotonicMs() < endMs) {
+          await new Promise<void>((resolve) => this.#clock.after(20, resolve))
+        }
       }),
     )
   }
