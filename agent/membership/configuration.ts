@@ -51,7 +51,8 @@ export function contains(configuration: Configuration, id: ConfigurationId): boo
 export interface Successor {
   readonly id: ConfigurationId
   readonly inSync: readonly ServerId[]
-  /** Whether the present configuration was opened by the proposer: then all of its members recorded it (E9). */
+  /** Whether all members of the present configuration have recorded it (E9), so that no older one is asked for (E1). The
+   * proposer's own record does not say so: another member may have missed the step. */
   readonly presentWasOpened: boolean
 }
 

@@ -13,6 +13,8 @@ export interface Decider {
   readonly known: Configuration
   readonly phase: MemberPhase
   readonly splitBrain: boolean
+  /** Whether every member of the known configuration is known to have recorded that it opened it (E9). */
+  readonly openedByAll: boolean
   /** @returns whether it was new */
   learn(configuration: Configuration): boolean
   /** The decision left everything as it was: what waited for it goes on. */
@@ -96,8 +98,7 @@ export class Decisions {
   }
 
   #successor(inSync: readonly ServerId[]): Configuration {
-    const { known } = this.#decider
-    const presentWasOpened = this.#world.record.value.opened?.id === known.id
+    const { known, openedByAll: presentWasOpened } = this.#decider
     return successor(known, { id: this.#world.random.id() as Configuration['id'], inSync, presentWasOpened })
   }
 }

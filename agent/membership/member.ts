@@ -31,6 +31,8 @@ export class Member {
   #stops = 0
   #splitBrain = false
   #openedInThisRun = false
+  /** The configuration whose session the leader let open, which it does once all have recorded it. */
+  #openedByAllId = ''
   #lastReadMs: number
   /** Why the server left by its own word; empty when it did not. */
   #leaveReason = ''
@@ -63,6 +65,9 @@ export class Member {
   }
   get session(): Session | null {
     return this.#session
+  }
+  get openedByAll(): boolean {
+    return this.#openedByAllId === this.known.id
   }
   get splitBrain(): boolean {
     return this.#splitBrain
@@ -306,6 +311,7 @@ export class Member {
   #onOpen(number: number): void {
     const session = this.#session
     if (this.#phase !== 'recorded' || session?.number !== number) return
+    this.#openedByAllId = session.configuration.id
     const stop = this.#stops
     const open = () => {
       if (stop !== this.#stops || this.#phase !== 'recorded') return
