@@ -3,7 +3,7 @@ import type { ServerId } from '../kit/ids.ts'
 import { handBack } from '../kit/slabs.ts'
 import { limits } from '../limits.ts'
 import type { CopyMessage } from '../link/messages.ts'
-import type { ReplicaStore } from '../store/replica.ts'
+import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { blockDigests, type Digest } from './copier.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 
@@ -11,6 +11,8 @@ export interface CopyTargetWorld {
   readonly store: ReplicaStore
   readonly digest: Digest
   readonly send: MirrorSend
+  /** A member (no joiner) could not be made equal to the others: it cannot stay among them (C6). */
+  ownReplicaFailed(failure: StoreFailure): void
 }
 
 export class CopyTarget {
@@ -54,6 +56,7 @@ export class CopyTarget {
     // result waits for (joining, recording), whose failure is the one that counts.
     store.raiseStamp(Math.floor(offsetBytes / limits.regionBytes), body.stamp, () => undefined)
     store.read(offsetBytes, lengthBytes, (failure, data) => {
+      if (failure !== null && attempt === 0) this.#world.ownReplicaFailed(failure)
       if (failure !== null) answer(null, true)
       else answer(digest(data) === body.digest ? null : blockDigests(data, digest), false)
     })
@@ -66,14 +69,18 @@ export class CopyTarget {
       this.#end()
       if (this.#accepts(session, attempt)) this.#world.send(from, 'copy.applied', { session, attempt, request, failed })
     }
+    const done = (failure: StoreFailure | null) => {
+      if (failure !== null && attempt === 0) this.#world.ownReplicaFailed(failure)
+      applied(failure !== null)
+    }
     this.#executing += 1
     const { store } = this.#world
     if (!this.#fits(offsetBytes, lengthBytes)) applied(true)
-    else if (message.zero) store.zero(offsetBytes, lengthBytes, true, (failure) => applied(failure !== null))
+    else if (message.zero) store.zero(offsetBytes, lengthBytes, true, done)
     else {
       store.write(offsetBytes, message.chunks, lengthBytes, (failure) => {
         if (failure === null) handBack(message.chunks)
-        applied(failure !== null)
+        done(failure)
       })
     }
   }

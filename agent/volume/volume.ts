@@ -112,7 +112,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.flusher = new Flusher({ clock, store, send, ownReplicaFailed })
     this.copier = new Copier({ volumeKey, links, store, digest, send })
-    this.copyTarget = new CopyTarget({ store, digest, send })
+    this.copyTarget = new CopyTarget({ store, digest, send, ownReplicaFailed })
     this.settler = new Settler({ self, store, copier: this.copier, send })
     this.member = new Member(world, this)
     this.joinMember = new JoinMember({

@@ -153,7 +153,14 @@ export class ResyncPair {
       touched: () => undefined,
       ownReplicaFailed: () => undefined,
     })
-    const copyTarget = new CopyTarget({ store, digest, send })
+    const copyTarget = new CopyTarget({
+      store,
+      digest,
+      send,
+      ownReplicaFailed: () => {
+        throw new Error('a joiner is no member')
+      },
+    })
     const joiner = new Joiner({
       clock,
       store,
