@@ -28,6 +28,7 @@ export const registerMessages = {
 
 export interface ArbiterClientWorld {
   readonly self: ServerId
+  readonly selfRun: number
   readonly links: Links
   readonly clock: Clock
   readonly registers: Registers
@@ -41,10 +42,12 @@ interface Question {
 export class ArbiterClient {
   readonly #world: ArbiterClientWorld
   readonly #open = new Map<number, Question>()
-  #next = 1
+  /** Begins elsewhere in every run, so that an answer to an older run's question matches none. */
+  #next: number
 
   constructor(world: ArbiterClientWorld) {
     this.#world = world
+    this.#next = world.selfRun * 1_000_000 + 1
   }
 
   /** @returns the way to one register's server */

@@ -126,6 +126,7 @@ export class Member {
     for (const replica of configuration.replicas) this.#sendKnown(replica.serverId)
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
+    this.#decisions.proposer.learned(configuration)
     return true
   }
 

@@ -4,7 +4,7 @@
  */
 import { invariant } from '../kit/failure.ts'
 import type { Clock } from '../kit/world.ts'
-import { type Configuration, relation } from './configuration.ts'
+import { type Configuration, contains, relation } from './configuration.ts'
 import type { RegisterAnswer, RegisterRequest } from './register.ts'
 
 export interface ArbiterPort {
@@ -32,6 +32,7 @@ export class Proposer {
   readonly #clock: Clock
   readonly #alarm: (words: string) => void
   #proposal: Proposal | null = null
+  #alarmed = ''
 
   /** @param alarm told when the register shows what it cannot rightly hold (E11) */
   constructor(arbiter: ArbiterPort, clock: Clock, alarm: (words: string) => void) {
@@ -77,11 +78,25 @@ export class Proposer {
     const { next, present } = proposal
     this.#arbiter.ask({ operation: 'swap', expectedId: present.id, configuration: next }, (answer) => {
       const current = answer === null ? null : this.#believable(answer, present)
-      const decided = current !== null && (answer?.outcome === 'stored' || relation(current, present) === 'newer')
-      if (!decided || current === null) return this.#later(proposal)
-      this.#proposal = null
-      proposal.decided({ outcome: answer?.outcome === 'stored' ? 'won' : 'lost', current })
+      // Judged by what the register holds, never by the answer's word alone: an answer may belong to an older question.
+      const won = current !== null && contains(current, next.id)
+      const lost = current !== null && !won && relation(current, present) === 'newer'
+      if (current === null || !(won || lost)) return this.#later(proposal)
+      this.#end(proposal, won ? 'won' : 'lost', current)
     })
+  }
+
+  /** A newer configuration was learned from somebody else: the register has left what the proposal would replace. */
+  learned(current: Configuration): void {
+    const proposal = this.#proposal
+    if (proposal === null || relation(current, proposal.present) !== 'newer') return
+    this.#end(proposal, contains(current, proposal.next.id) ? 'won' : 'lost', current)
+  }
+
+  #end(proposal: Proposal, outcome: Decision['outcome'], current: Configuration): void {
+    if (this.#proposal !== proposal) return
+    this.#proposal = null
+    proposal.decided({ outcome, current })
   }
 
   #later(proposal: Proposal): void {
@@ -93,14 +108,22 @@ export class Proposer {
     if (answer.outcome === 'failed') return null
     const current = answer.current
     if (current === null) {
-      this.#alarm('the register is empty')
+      this.#alarmOnce('the register is empty')
       return null
     }
     const stands = relation(current, known)
     if (current.arbiter.instance !== known.arbiter.instance || stands === 'strange' || stands === 'older') {
-      this.#alarm(`the register holds a configuration that is ${stands} to epoch ${known.epoch}`)
+      this.#alarmOnce(`the register holds a configuration that is ${stands} to epoch ${known.epoch}`)
       return null
     }
+    this.#alarmed = ''
     return current
+  }
+
+  /** Asked again and again, it would otherwise fill the activity list with the same words. */
+  #alarmOnce(words: string): void {
+    if (words === this.#alarmed) return
+    this.#alarmed = words
+    this.#alarm(words)
   }
 }

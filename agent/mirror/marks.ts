@@ -5,7 +5,7 @@
 import type { ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
-import type { ReplicaStore } from '../store/replica.ts'
+import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 
 interface Touch {
   lastMs: number
@@ -18,6 +18,8 @@ export interface MarkWorld {
   readonly store: ReplicaStore
   /** C1: every write of this origin below this number is confirmed. */
   lowWaterOf(origin: ServerId): number
+  /** A sync failed: what this replica holds is not known any more (C2). */
+  ownReplicaFailed(failure: StoreFailure): void
 }
 
 export class MarkKeeper {
@@ -71,7 +73,8 @@ export class MarkKeeper {
     const epoch = this.#epoch
     this.#world.store.sync((failure) => {
       this.#syncing = false
-      if (failure !== null || this.#epoch !== epoch) return
+      if (failure !== null) return this.#world.ownReplicaFailed(failure)
+      if (this.#epoch !== epoch) return
       const quiet = idle.filter(({ region, lastMs }) => this.#touches.get(region)?.lastMs === lastMs)
       for (const { region } of quiet) this.#touches.delete(region)
       const regions = quiet.map(({ region }) => region)

@@ -65,6 +65,8 @@ export class Resync {
   #attempt = 0
   #awaited = new Set<ServerId>()
   #walk: PieceWalk | null = null
+  /** The joiner's own regions in doubt, as it told when it was ready. */
+  #markedThere: MirrorBody<'join.ready'>['marked'] = []
   #startedMs = 0
   #request = 0
   #paused = false
@@ -121,13 +123,7 @@ export class Resync {
 
   onReady(from: ServerId, body: MirrorBody<'join.ready'>): void {
     if (!this.#expects('asked', body) || from !== this.#joiner) return
-    this.#walk = new PieceWalk(this.#world, {
-      target: from,
-      session: body.session,
-      attempt: body.attempt,
-      epoch: this.#session?.epoch ?? 0,
-      regions: this.#regions(body.marked),
-    })
+    this.#markedThere = body.marked
     this.#step = 'mirroring'
     this.#askMembers('join.mirror')
   }
@@ -135,7 +131,15 @@ export class Resync {
   onMirroring(from: ServerId, body: MirrorBody<'join.mirroring'>): void {
     if (!this.#expects('mirroring', body) || !this.#lastAwaited(from)) return
     this.#step = 'comparing'
-    this.#walk?.start((copied) => {
+    // Only now: what was written before everybody mirrored has ended, so its marks are durable and in the list (C4).
+    this.#walk = new PieceWalk(this.#world, {
+      target: this.#joiner ?? from,
+      session: body.session,
+      attempt: body.attempt,
+      epoch: this.#session?.epoch ?? 0,
+      regions: this.#regions(this.#markedThere),
+    })
+    this.#walk.start((copied) => {
       if (!this.#expects('comparing', body)) return
       if (copied) this.#sync('syncing')
       else this.#void('a piece could not be copied')

@@ -125,7 +125,9 @@ export class CoreStore implements Store {
     yield* store.#records.load()
     yield* store.#loadReplicas(contents)
     // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
-    if (previousEnd === 'torn' || previousEnd === 'lossy') yield* store.#gradeMarks(previousEnd)
+    // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
+    // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
+    if (previousEnd !== 'first') yield* store.#gradeMarks(previousEnd === 'lossy' ? 'lossy' : 'torn')
     yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false })
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))

@@ -54,7 +54,7 @@ export class Engine implements LinkEvents, BlockDevices {
     this.world = world
     const { links, clock, self } = world
     this.registers = new Registers(world.store.records)
-    this.arbiters = new ArbiterClient({ self, links, clock, registers: this.registers })
+    this.arbiters = new ArbiterClient({ self, selfRun: world.selfRun, links, clock, registers: this.registers })
     this.creations = new Creations(this)
     this.heartbeats = new Heartbeats({
       links,

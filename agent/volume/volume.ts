@@ -89,7 +89,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       tick: () => this.lamport.tick(),
       observe: (time) => this.lamport.observe(time),
     })
-    this.marks = new MarkKeeper({ clock, store, lowWaterOf: (origin) => this.#lowWaterOf(origin) })
+    this.marks = new MarkKeeper({ clock, store, lowWaterOf: (origin) => this.#lowWaterOf(origin), ownReplicaFailed })
     this.outgoing = new Outgoing({
       volumeKey,
       links,

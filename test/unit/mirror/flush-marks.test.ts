@@ -116,7 +116,12 @@ describe('marks: when they come off (C1)', () => {
   }
   beforeEach(() => {
     lowWater = new Map()
-    marks = new MarkKeeper({ clock, store: disk.replica, lowWaterOf: (origin) => lowWater.get(origin) ?? 0 })
+    marks = new MarkKeeper({
+      clock,
+      store: disk.replica,
+      lowWaterOf: (origin) => lowWater.get(origin) ?? 0,
+      ownReplicaFailed: (failure) => assert.fail(failure),
+    })
     marks.startSession()
     marks.openSession(4)
   })
