@@ -9,6 +9,7 @@ const { values } = parseArgs({
     count: { type: 'string', default: '100' },
     story: { type: 'boolean', default: false },
     messages: { type: 'boolean', default: false },
+    short: { type: 'boolean', default: false },
     quiet: { type: 'boolean', default: false },
   },
 })
@@ -28,7 +29,7 @@ async function many(from: number, count: number): Promise<number> {
   let waiting = 0
   const startMs = performance.now()
   for (let seed = from; seed < from + count; seed += 1) {
-    const result = await simulate({ seed })
+    const result = await simulate({ seed, short: values.short })
     operations += result.operations
     if (result.waitsForPerson) waiting += 1
     if (result.problems.length > 0) {
