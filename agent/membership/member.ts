@@ -31,6 +31,8 @@ export class Member {
   #stops = 0
   #splitBrain = false
   #openedInThisRun = false
+  /** A beginning that waits for another member's run to show on the links. */
+  #awaitsLinks: (() => void) | null = null
   /** The configuration whose session the leader let open, which it does once all have recorded it. */
   #openedByAllId = ''
   #lastReadMs: number
@@ -139,6 +141,7 @@ export class Member {
       this.#decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
+    this.#awaitsLinks?.()
     if (this.#phase === 'left') this.#sendLeave(peer)
     if (this.leads) this.#forming.onRun(peer, run)
     else if (this.#phase === 'gathering' && peer === leaderOf(this.known)) this.#sendTell()
@@ -258,11 +261,17 @@ export class Member {
     number: number,
     vector: readonly { serverId: ServerId; run: number }[],
   ) {
+    this.#awaitsLinks = null
     if (configurationId !== this.known.id || from !== leaderOf(this.known)) return
     const runs = new Map(vector.map(({ serverId, run }) => [serverId, run]))
     if (runs.get(this.world.self) !== this.world.selfRun) return
     const session = makeSession(this.known, runs, this.world.self)
     if (session.number !== number) return
+    // E10: what is sent to a run that this server's links do not show yet is lost; it is ready once they show all.
+    if (session.others.some((other) => this.#runOf(other) !== runs.get(other))) {
+      this.#awaitsLinks = () => this.#onBegin(from, configurationId, number, vector)
+      return
+    }
     // The leader has begun anew after this server recorded: what it told before is used up, so it tells again.
     if (this.#phase === 'recorded' || this.#phase === 'open') return this.#beginForming()
     if (this.#phase !== 'gathering' && this.#phase !== 'settling') return
@@ -328,6 +337,7 @@ export class Member {
   }
 
   #beginForming(): void {
+    this.#awaitsLinks = null
     const stop = ++this.#stops
     this.#phase = 'stopping'
     this.#session = null
@@ -343,6 +353,7 @@ export class Member {
   }
 
   #goOutside(): void {
+    this.#awaitsLinks = null
     const stop = ++this.#stops
     this.#phase = 'outside'
     this.#session = null
