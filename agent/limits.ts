@@ -111,6 +111,8 @@ export const limits = {
   createAnswerMs: 15_000,
   /** Milliseconds each step of an orderly stop may take; then the next one begins without it. */
   stopStepMs: 6_000,
+  /** E7: milliseconds in which planned stops of several servers count as one, so that the in-sync set stays. */
+  stopTogetherMs: 400,
   /** E8: back-off between two attempts of a replica to return, milliseconds: first and largest. */
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,

@@ -41,7 +41,8 @@ function realClock(): Clock {
     },
     wallMs: () => Date.now(),
     after: (delayMs, fire) => {
-      const timer = setTimeout(fire, delayMs)
+      // Sockets keep the agent alive; a timer that nobody waits for any more must not.
+      const timer = setTimeout(fire, delayMs).unref()
       return { cancel: () => clearTimeout(timer) }
     },
     nextTurn: (fire) => {
@@ -360,12 +361,14 @@ class Agent {
     const endMs = this.#clock.monotonicMs() + limits.stopStepMs
     await Promise.all(
       [...engine.volumes.values()].map(async (volume) => {
+        volume.stopping = true
         await new Promise<void>((resolve) => volume.hold(resolve))
         if (volume.serving === null) return
         await new Promise<void>((resolve) => volume.flusher.flush(() => resolve()))
         if (!volume.member.leave('left')) return
         // When all stop together nobody may be there to decide: then the set stays, and the process must not (E7).
-        while (volume.member.phase === 'left' && this.#clock.monotonicMs() < endMs) {
+        const { member } = volume
+        while (member.phase === 'left' && !member.everybodyStops() && this.#clock.monotonicMs() < endMs) {
           await new Promise<void>((resolve) => this.#clock.after(20, resolve))
         }
       }),

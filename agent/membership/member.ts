@@ -17,6 +17,7 @@ import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
 import { type MemberMessage, type MemberMessageKind, memberMessages, type Tell } from './messages.ts'
 import type { Proposer } from './proposer.ts'
 import { leaderOf, makeSession, type Session } from './session.ts'
+import { type Waiting, waitingFor } from './waiting.ts'
 
 export class Member {
   readonly world: MemberWorld
@@ -38,6 +39,8 @@ export class Member {
   #lastReadMs: number
   /** Why the server left by its own word; empty when it did not. */
   #leaveReason = ''
+  /** Runs of the session that this server left. */
+  #leftRuns: ReadonlyMap<ServerId, number> | null = null
   #leaveSentMs = 0
 
   constructor(world: MemberWorld, host: MemberHost) {
@@ -141,6 +144,11 @@ export class Member {
       this.#decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
+    if (this.#phase === 'left' && this.#leaveReason !== 'left' && (this.#leftRuns?.get(peer) ?? run) !== run) {
+      // Who was told the word has ended, and its new run may need this server to go on: in a new session, as any other.
+      this.#decisions.removal.restarted(peer, false)
+      this.#beginForming()
+    }
     this.#awaitsLinks?.()
     if (this.#phase === 'left') this.#sendLeave(peer)
     if (this.leads) this.#forming.onRun(peer, run)
@@ -174,6 +182,7 @@ export class Member {
     if (this.proposer.busy && !this.proposer.withdraw()) return false
     this.#leaveReason = reason
     this.#phase = 'left'
+    this.#leftRuns = this.#session?.runs ?? null
     this.#session = null
     this.#forming.stop()
     this.#stops += 1
@@ -183,19 +192,29 @@ export class Member {
     return true
   }
 
+  /** E7: this server and all others of the set said that they stop: nobody is left to decide, and the set stays. */
+  everybodyStops(): boolean {
+    const { removal } = this.#decisions
+    return (
+      this.#phase === 'left' && this.#leaveReason === 'left' && this.#others().every((id) => removal.stopsAsPlanned(id))
+    )
+  }
+
   /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */
   proposeJoin(joiner: ServerId, decided: (joined: boolean) => void): boolean {
     return this.#decisions.proposeJoin(joiner, decided)
   }
 
   /** What keeps the volume from being served here, for people. */
-  waiting(): 'none' | 'peers' | 'arbiter' | 'forming' | 'resync' | 'sound-copy' | 'split-brain' | 'disk' {
-    if (this.#splitBrain) return 'split-brain'
-    if (this.#phase === 'left') return 'disk'
-    if (this.#phase === 'outside') return 'resync'
-    const missing = this.#others().some((other) => this.world.links.peer(other)?.connected !== true)
-    if (this.#phase === 'open') return this.mayAnswerRead() ? 'none' : missing ? this.#whyMissing() : 'forming'
-    return missing ? this.#whyMissing() : 'forming'
+  waiting(): Waiting {
+    return waitingFor({
+      phase: this.#phase,
+      splitBrain: this.#splitBrain,
+      mayAnswerRead: this.mayAnswerRead(),
+      missing: this.#others().some((other) => this.world.links.peer(other)?.connected !== true),
+      anyLossy: () => this.#host.anyLossy(),
+      arbiterReachable: this.proposer.reachable(),
+    })
   }
 
   onMessage(from: ServerId, fromRun: number, kind: MemberMessageKind, body: unknown): void {
@@ -240,6 +259,8 @@ export class Member {
   #onLeave(from: ServerId, configurationId: string, reason: string): void {
     if (configurationId !== this.known.id) return this.#sendKnown(from)
     this.#decisions.removal.left(from, reason)
+    // E7: all stop together: nobody takes its word back, nobody is left out, the set stays.
+    if (this.everybodyStops()) return
     // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide).
     if (this.#phase === 'left' && this.world.self < from) this.#beginForming()
     this.#considerRemoval()
@@ -383,11 +404,6 @@ export class Member {
     // Settling: the one before could not settle everything, and this is the next try.
     const ready = this.#phase === 'gathering' || this.#phase === 'settling'
     return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
-  }
-
-  #whyMissing(): 'peers' | 'arbiter' | 'sound-copy' {
-    if (this.#host.anyLossy()) return 'sound-copy'
-    return this.proposer.reachable() ? 'peers' : 'arbiter'
   }
 
   #tellChanges(before: Configuration, after: Configuration): void {

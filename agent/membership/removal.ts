@@ -21,7 +21,7 @@ export class Removal {
   readonly #stopped = new Set<ServerId>()
   /** E3: whoever is wanted out is not answered any more until the arbiter's decision is known. */
   readonly #leavingOut = new Set<ServerId>()
-  readonly #left = new Map<ServerId, RemovalReason>()
+  readonly #left = new Map<ServerId, { readonly reason: RemovalReason; readonly atMs: number }>()
   readonly #restarted = new Set<ServerId>()
   readonly #reasons = new Map<ServerId, RemovalReason>()
 
@@ -42,14 +42,22 @@ export class Removal {
 
   /** It gave its word that it has stopped (E7, E8). */
   left(server: ServerId, itsWord: string): void {
-    this.#left.set(server, reasons.find((reason) => reason === itsWord) ?? 'left')
+    const reason = reasons.find((known) => known === itsWord) ?? 'left'
+    if (!this.#left.has(server)) this.#left.set(server, { reason, atMs: this.#clock.monotonicMs() })
     this.#stopped.add(server)
+  }
+
+  /** E7: whether this server said that it stops as planned. */
+  stopsAsPlanned(server: ServerId): boolean {
+    return this.#left.get(server)?.reason === 'left'
   }
 
   /** Its new run is its word that the old one stopped. @param wasOpen whether a session with the old run was open here:
    * then this server is sound, and rather leaves the other out than waits for it (E9). */
   restarted(server: ServerId, wasOpen: boolean): void {
     this.#stopped.add(server)
+    // Its word was that of the run that has ended.
+    this.#left.delete(server)
     if (wasOpen) this.#restarted.add(server)
   }
 
@@ -61,7 +69,10 @@ export class Removal {
 
   sessionRecorded(configuration: Configuration): void {
     this.#restarted.clear()
-    for (const server of configuration.inSync) this.#stopped.delete(server)
+    for (const server of configuration.inSync) {
+      this.#stopped.delete(server)
+      this.#left.delete(server)
+    }
   }
 
   /** @param others the other members; @param openedInThisRun a starting server gives its peers more time */
@@ -76,7 +87,10 @@ export class Removal {
 
   #reasonNow(server: ServerId, silentMs: number): RemovalReason | null {
     const left = this.#left.get(server)
-    if (left !== undefined) return left
+    // E7: a planned stop is given a moment, since all may be stopping together; then the set stays.
+    const together = left?.reason === 'left' && this.#clock.monotonicMs() - left.atMs < limits.stopTogetherMs
+    if (left !== undefined && !together) return left.reason
+    if (left !== undefined) return null
     if (this.#restarted.has(server)) return 'restarted'
     if (this.#silence.ofMs(server) > silentMs) return 'silent'
     return this.#owedByMs(server) > limits.memberOverdueMs ? 'disk-slow' : null

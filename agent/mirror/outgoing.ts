@@ -32,6 +32,8 @@ export abstract class ClientWrite extends Use {
   /** The part of them that the acknowledgement waits for: all but a joiner to which no word was given. */
   needed = 0
   acknowledged = false
+  /** This server's replica, the only one in sync, could not apply it; the client was told. */
+  failedHere = false
   /** Its bytes went to a joiner that was sent away: the link may hold them still. */
   abandonedBytes = false
 
@@ -138,7 +140,8 @@ export class Outgoing {
     this.#targets = this.#targets.filter((candidate) => candidate !== target)
     for (const write of [...this.#inFlight.values()]) {
       if ((write.missing & target.bit) !== 0) write.abandonedBytes = true
-      this.#applied(write, target.bit)
+      if (write.failedHere) this.#end(write)
+      else this.#applied(write, target.bit)
     }
   }
 
@@ -199,12 +202,17 @@ export class Outgoing {
     if (this.#executingHere === 0) this.#tellDrained()
   }
 
-  /** C6: the last replica failed: the client gets an error, never a promise. */
+  /**
+   * C6: the last replica failed: the client gets an error, never a promise. A joiner may have applied what this replica
+   * has not: then the write stays in flight, so that its name is settled if the joiner joins (C7), and the attempt ends.
+   */
   #failedAlone(write: ClientWrite, failure: StoreFailure): void {
-    if (!this.#inFlight.delete(write.number)) return
+    if (!this.#inFlight.has(write.number)) return
     write.acknowledged = true
+    write.failedHere = true
     write.acknowledge(failure)
-    write.end()
+    if (this.#targets.length === 0) this.#end(write)
+    else this.#world.ownReplicaFailed(failure)
   }
 
   #applied(write: ClientWrite, bit: number): void {
@@ -236,7 +244,11 @@ export class Outgoing {
     const alone = this.#targets.length === 0
     for (const write of [...this.#inFlight.values()]) {
       const appliedHere = (write.missing & ownBit) === 0
-      invariant(appliedHere || alone, 'C7a', 'a member that opens with others has applied what it began')
+      invariant(
+        appliedHere || alone || write.failedHere,
+        'C7a',
+        'a member that opens with others has applied what it began',
+      )
       if (!write.acknowledged) {
         write.acknowledged = true
         write.acknowledge(appliedHere ? null : 'io')

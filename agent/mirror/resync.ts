@@ -213,6 +213,11 @@ export class Resync {
     if (this.#session?.members.includes(from) === true && body.joiner === this.#joiner) this.#void(body.why)
   }
 
+  /** Something here ended the attempt; a proposal under way is decided all the same. */
+  giveUp(why: string): void {
+    if (this.#step !== 'idle' && this.#step !== 'proposing') this.#void(why)
+  }
+
   /** C4: the joiner's new run voids the attempt; a proposal under way is decided all the same. */
   joinerRestarted(server: ServerId): void {
     if (server === this.#joiner && this.#step !== 'idle' && this.#step !== 'proposing') this.#void('it restarted')

@@ -62,6 +62,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly #writes: Admission<WriteRequest>
   /** The session whose requests this server serves; null while it serves none. */
   #serving: Session | null = null
+  /** E7: the agent stops as planned; whoever has left does not come back in this run. */
+  stopping = false
   /** Reads that the disk has not answered, oldest first (E8). */
   readonly #reading = new Map<ReadRequest, number>()
   /** Reads whose data is there while the lease is not (R2). */
@@ -308,7 +310,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.incoming.forgetNames()
     const slow = this.member.leaveReason.startsWith('disk')
-    this.joiner.start(slow ? limits.returnBackoffMs * 2 : 0)
+    if (!this.stopping) this.joiner.start(slow ? limits.returnBackoffMs * 2 : 0)
     this.world.changed()
   }
 
@@ -402,7 +404,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   #ownReplicaFailed(failure: StoreFailure): void {
     // Alone in the set there is nobody to hand over to: clients get errors (C6), the next session is a new chance.
-    if (!this.member.inSet || this.member.known.inSync.length === 1) return
+    if (!this.member.inSet) return
+    if (this.member.known.inSync.length === 1) return this.resync.giveUp('the disk here failed')
     this.#brokenBy = failure === 'no-space' ? 'disk-full' : 'disk-failed'
     this.member.leave(this.#brokenBy)
   }

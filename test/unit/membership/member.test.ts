@@ -134,11 +134,23 @@ describe('members of one volume', () => {
     assert.equal(parties.party(1).member.leave('left'), false, 'who is out has nothing to leave')
   })
 
-  it('both left at once: the lower id takes its word back', () => {
+  it('both stop as planned: nobody is left out, the set stays (E7)', () => {
     const parties = pair()
     parties.run(500)
     assert.equal(parties.party(1).member.leave('left'), true)
+    parties.run(200)
     assert.equal(parties.party(0).member.leave('left'), true)
+    parties.run(3_000)
+    assert.deepEqual(parties.phases(), ['left', 'left'])
+    assert.deepEqual(parties.party(0).member.known.inSync, [a, b])
+    assert.ok(parties.party(0).member.everybodyStops() && parties.party(1).member.everybodyStops())
+  })
+
+  it('both left at once with failing disks: the lower id takes its word back', () => {
+    const parties = pair()
+    parties.run(500)
+    assert.equal(parties.party(1).member.leave('disk-slow'), true)
+    assert.equal(parties.party(0).member.leave('disk-failed'), true)
     parties.run(1_000)
     assert.deepEqual(parties.party(0).member.known.inSync, [a])
     assert.deepEqual(parties.phases(), ['open', 'outside'])
