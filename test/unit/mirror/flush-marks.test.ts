@@ -71,6 +71,22 @@ describe('flusher: durable everywhere (W4)', () => {
     assert.deepEqual(answers, [null])
   })
 
+  it('does not take a sync that began in the older session for one of this (W4)', () => {
+    writeAll(clock, disk.replica, 0, bytes(4096, 1))
+    const answeredMs: number[] = []
+    flusher.startSession(9, [])
+    flusher.flush(() => answeredMs.push(clock.monotonicMs()))
+    flusher.endSession()
+    disk.replica.write(0, [bytes(4096, 2)], 4096, () => undefined)
+    flusher.startSession(10, [])
+    let syncedMs = 0
+    disk.replica.sync(() => {
+      syncedMs = clock.monotonicMs()
+    })
+    clock.pass(100)
+    assert.deepEqual(answeredMs, [syncedMs])
+  })
+
   it('needs a joiner from its word on, until it is dropped (C10)', () => {
     flusher.startSession(9, [])
     flusher.needJoiner(t)

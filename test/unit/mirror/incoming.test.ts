@@ -95,6 +95,16 @@ describe('incoming: the writes of others', () => {
     assert.deepEqual(incoming.names(), [])
   })
 
+  it('confirms nothing of an older session, however soon the next one begins (W1)', () => {
+    incoming.onWrite(a, 1, message(1))
+    incoming.refuse(() => incoming.accept(10, 0))
+    clock.pass(50)
+    assert.deepEqual(confirmed(), [])
+    incoming.onWrite(a, 1, message(2, { session: 10 }))
+    clock.pass(50)
+    assert.deepEqual(confirmed(), [[a, [2]]])
+  })
+
   it('a confirmation that waits for the end of the turn is not sent in the next session (W1)', () => {
     incoming.onWrite(a, 1, message(1))
     while (incoming.applied === 0) clock.step()

@@ -136,6 +136,16 @@ describe('outgoing: one write, every copy', () => {
     assert.deepEqual([...outgoing.appliedHere()], [])
   })
 
+  it('acknowledges nothing that its own disk finishes after the session has ended (W1)', () => {
+    outgoing.startSession(9, [b])
+    const write = new TestWrite()
+    outgoing.execute(write)
+    outgoing.onWritten(b, 9, [write.number])
+    outgoing.endSession(() => undefined)
+    clock.pass(50)
+    assert.deepEqual([write.answers, write.ended], [[], 0])
+  })
+
   it('gives the client an error when the only replica fails (C6)', () => {
     outgoing.startSession(9, [])
     disk.disk.fault = 'fail'

@@ -155,6 +155,17 @@ describe('a replica comes back (C4, C5, C10)', () => {
     assert.ok(pair.equal())
   })
 
+  it('a joiner that answers no comparison lets go of the range after a few seconds, with no write sent to it yet', () => {
+    pair.joiner.start(0)
+    pair.until('copy.compare')
+    pair.target.disk.fault = 'hang'
+    const write = pair.write(MiB, 1)
+    pair.run(limits.joinerOverdueMs - 1_000)
+    assert.deepEqual(write.answers, [])
+    pair.run(2_000)
+    assert.deepEqual(write.answers, [null])
+  })
+
   for (const how of ['kill', 'powerCut'] as const) {
     it(`survives the joiner's ${how} in the middle, and moves nothing twice that stayed there (C5)`, () => {
       writeAll(pair.clock, pair.source.replica, 4 * MiB, bytes(8 * MiB, 5))

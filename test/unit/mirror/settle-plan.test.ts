@@ -187,6 +187,23 @@ describe('what must be copied from whom (C2, C7)', () => {
     )
   })
 
+  it('gives a named block again to a doubtful member that gets the whole region first', () => {
+    const doubts = [{ first: 0, last: 0, grade: 'lossy' as const }]
+    const names = [name(c, 1, 3, 1)]
+    const told = new Map<ServerId, Told>([
+      [a, { doubts: [], names: [] }],
+      [b, { doubts, names }],
+      [c, { doubts: [], names }],
+    ])
+    assert.deepEqual(
+      planSettling(told, sizeBytes).map(({ source, targets }) => ({ source, targets })),
+      [
+        { source: a, targets: [b] },
+        { source: c, targets: [a, b] },
+      ],
+    )
+  })
+
   it('lets the lowest id win among equally doubtful ones', () => {
     const doubts = [{ first: 0, last: 0, grade: 'torn' as const }]
     const told = new Map<ServerId, Told>([
