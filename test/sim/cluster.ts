@@ -234,6 +234,7 @@ export class Cluster {
       server.disk.fault = 'none'
       if (server.hadDiskError) {
         server.hadDiskError = false
+        if (server.failedInThisLife) this.#powerLost(server)
         server.kill()
       }
       // Those that are down come back; whoever is being stopped in order comes back after that.

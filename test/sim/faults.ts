@@ -128,6 +128,8 @@ export class Faults {
   kill(server: SimServer, downMs: number): void {
     if (server.state === 'off') return
     this.#parts.story.tell('FAULT', `kill ${server.name}, back in ${downMs.toFixed(0)} ms`)
+    // C2: what a failing disk has taken since the last flush counts as lost with its agent.
+    if (server.failedInThisLife) this.#parts.powerLost(server)
     server.kill()
     this.#parts.world.after(downMs, () => server.start())
   }
@@ -181,6 +183,7 @@ export class Faults {
     server.disk.fault = 'fail'
     server.hadDiskError = true
     server.everFailed = true
+    server.failedInThisLife = true
     this.#parts.world.after(lastsMs, () => {
       if (server.disk.fault === 'fail') server.disk.fault = 'none'
     })

@@ -49,6 +49,7 @@ export class SimServer {
   /** A disk that failed once is trusted again only by a new agent. */
   hadDiskError = false
   everFailed = false
+  failedInThisLife = false
   /** The newest in-sync set that this server has served in. */
   lastOpened: { readonly epoch: number; readonly inSync: readonly ServerId[] } | null = null
 
@@ -75,6 +76,7 @@ export class SimServer {
   start(): void {
     if (this.state !== 'off') return
     this.state = 'starting'
+    this.failedInThisLife = this.disk.fault === 'fail'
     const life = ++this.#life
     this.disk.open((error, store) => {
       if (life !== this.#life) return
