@@ -9,6 +9,7 @@ import type { MirrorBody, MirrorSend } from './messages.ts'
 
 interface Flush {
   readonly done: (failure: StoreFailure | null) => void
+  readonly isWanted: () => boolean
   request: number
   startedMs: number
   ownMissing: boolean
@@ -64,10 +65,16 @@ export class Flusher {
     }
   }
 
-  flush(done: (failure: StoreFailure | null) => void): void {
-    const flush: Flush = { done, request: 0, startedMs: 0, ownMissing: true, missing: new Set() }
+  /** @param isWanted W9: false once the connection that asked is known closed */
+  flush(done: (failure: StoreFailure | null) => void, isWanted: () => boolean = () => true): void {
+    const flush: Flush = { done, isWanted, request: 0, startedMs: 0, ownMissing: true, missing: new Set() }
     if (this.#session === 0) this.#waiting.push(flush)
     else this.#begin(flush)
+  }
+
+  /** Forgets flushes that wait for a session and that nobody wants any more. */
+  dropUnwanted(): void {
+    this.#waiting = this.#waiting.filter((flush) => flush.isWanted())
   }
 
   #begin(flush: Flush): void {

@@ -33,6 +33,12 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
     this.#pump()
   }
 
+  /** Forgets waiting requests that nobody wants any more (W9); who was admitted leaves by itself. */
+  drop(unwanted: (request: Request) => boolean): void {
+    this.#queue = this.#queue.filter((request) => !unwanted(request))
+    this.#pump()
+  }
+
   /** While held nothing new is admitted. */
   hold(held: boolean): void {
     this.#held = held

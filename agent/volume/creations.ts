@@ -13,12 +13,16 @@ interface Prepared {
   readonly replica: ReplicaStore
   /** Who prepared it for another server looks at the register now and then: the commit may have been lost. */
   askAtMs: number
+  /** When the register first said that it has no such volume; null before. */
+  absentSinceMs: number | null
 }
 
 export class Creations {
   readonly #engine: Engine
   readonly #prepared = new Map<VolumeId, Prepared>()
   readonly #preparations = new Map<VolumeId, Preparation>()
+  /** Names of replicas that are being made: two creations of one name must not both get through. */
+  readonly #making = new Map<VolumeId, { readonly name: string; abandoned: boolean }>()
 
   constructor(engine: Engine) {
     this.#engine = engine
@@ -26,7 +30,7 @@ export class Creations {
 
   /** Found at start: whether its volume exists is known to the register only. */
   resume(record: VolumeRecord, replica: ReplicaStore): void {
-    this.#prepared.set(record.known.volumeId, { record, replica, askAtMs: 0 })
+    this.#prepared.set(record.known.volumeId, { record, replica, askAtMs: 0, absentSinceMs: null })
   }
 
   /** @throws UserError (as a rejection) when a server refuses or does not answer; then nothing remains. */
@@ -50,7 +54,8 @@ export class Creations {
 
   #isTaken(name: string, id: VolumeId): boolean {
     if (this.#engine.has(name, id) || this.#engine.volumes.size >= limits.volumes) return true
-    return [...this.#prepared.values()].some(({ record }) => record.known.volumeName === name)
+    const isMade = [...this.#making.values()].some((making) => making.name === name)
+    return isMade || [...this.#prepared.values()].some(({ record }) => record.known.volumeName === name)
   }
 
   #prepareAll(configuration: Configuration): Promise<{ server: ServerId; problem: string }[]> {
@@ -109,15 +114,24 @@ export class Creations {
     const { volumeId, volumeName, sizeBytes } = configuration
     if (!configuration.inSync.includes(world.self)) return done('it is not named among the servers')
     if (this.#isTaken(volumeName, volumeId)) return done(`it already has a shared disk named ${volumeName}`)
+    const making = { name: volumeName, abandoned: false }
+    this.#making.set(volumeId, making)
+    const failed = (problem: string) => {
+      this.#making.delete(volumeId)
+      done(problem)
+    }
     world.store.createReplica(volumeId, sizeBytes, (failure, replica) => {
       if (failure !== null || replica === undefined) {
-        return done(failure === 'no-space' ? 'its disk is full' : 'its disk failed')
+        return failed(failure === 'no-space' ? 'its disk is full' : 'its disk failed')
       }
       const record = preparedRecord(configuration)
       world.store.records.put(recordKey(volumeId), record, (second) => {
-        if (second !== null) return done('its disk failed')
+        if (second !== null) return failed('its disk failed')
+        this.#making.delete(volumeId)
         const askAtMs = world.clock.monotonicMs() + 2 * limits.createAnswerMs
-        this.#prepared.set(volumeId, { record, replica, askAtMs })
+        this.#prepared.set(volumeId, { record, replica, askAtMs, absentSinceMs: null })
+        // Given up while the disk was slow: nobody will ever commit it.
+        if (making.abandoned) this.#abandon(volumeId)
         done(null)
       })
     })
@@ -138,6 +152,8 @@ export class Creations {
   }
 
   #abandon(id: VolumeId): void {
+    const making = this.#making.get(id)
+    if (making !== undefined) making.abandoned = true
     if (!this.#prepared.delete(id)) return
     const { store, log } = this.#engine.world
     store.records.put(recordKey(id), null, () => {
@@ -157,8 +173,16 @@ export class Creations {
       if (!arbiter.reachable()) continue
       arbiter.ask({ operation: 'read', volumeId: id }, (answer) => {
         if (answer?.outcome === 'stored') this.#commit(id)
+        else if (answer?.outcome === 'absent') this.#foundAbsent(id, prepared)
       })
     }
+  }
+
+  /** The creation has long ended and began no register: what was prepared for it can go, nothing was ever written there. */
+  #foundAbsent(id: VolumeId, prepared: Prepared): void {
+    const now = this.#engine.world.clock.monotonicMs()
+    prepared.absentSinceMs ??= now
+    if (now - prepared.absentSinceMs > 4 * limits.createAnswerMs) this.#abandon(id)
   }
 
   #tellOthers(configuration: Configuration, kind: string, body: Record<string, unknown>): void {

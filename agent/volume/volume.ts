@@ -31,7 +31,7 @@ import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
 import { tellOf } from './tell.ts'
-import type { VolumeEvent, VolumeWorld } from './world.ts'
+import { turnedClock, type VolumeEvent, type VolumeWorld } from './world.ts'
 
 export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice {
   readonly world: VolumeWorld
@@ -92,10 +92,11 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       observe: (time) => this.lamport.observe(time),
     })
     this.marks = new MarkKeeper({ clock, store, lowWaterOf: (origin) => this.#lowWaterOf(origin), ownReplicaFailed })
+    const turned = turnedClock(world)
     this.outgoing = new Outgoing({
       volumeKey,
       links,
-      clock,
+      clock: turned,
       store,
       tick: () => this.lamport.tick(),
       touched: (offsetBytes, lengthBytes, number) => this.marks.touched(self, offsetBytes, lengthBytes, number),
@@ -104,7 +105,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.incoming = new Incoming({
       volumeKey,
       links,
-      clock,
+      clock: turned,
       store,
       send,
       observe: (time) => this.lamport.observe(time),
@@ -112,7 +113,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
         this.marks.touched(origin, offsetBytes, lengthBytes, number),
       ownReplicaFailed,
     })
-    this.flusher = new Flusher({ clock, store, send, ownReplicaFailed })
+    this.flusher = new Flusher({ clock: turned, store, send, ownReplicaFailed })
     this.copier = new Copier({ volumeKey, links, store, digest, send })
     this.copyTarget = new CopyTarget({ store, digest, send, ownReplicaFailed })
     this.settler = new Settler({ self, store, copier: this.copier, send })
@@ -160,6 +161,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   detached(client: VolumeClient): void {
     this.clients.delete(client)
+    // A client that gives up and comes again, while nothing is served, must not leave its requests behind each time.
+    this.#reads.drop((request) => request.connection.closed)
+    this.#writes.drop((request) => request.connection.closed)
+    this.flusher.dropUnwanted()
     this.world.changed()
   }
 
@@ -173,10 +178,13 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   submitFlush(connection: Connection, done: Done): void {
-    this.flusher.flush((failure) => {
-      this.counters.flushes += 1
-      if (!connection.closed) done(failure)
-    })
+    this.flusher.flush(
+      (failure) => {
+        this.counters.flushes += 1
+        if (!connection.closed) done(failure)
+      },
+      () => !connection.closed,
+    )
   }
 
   // --- RequestHost: what policing has let begin -------------------------------------------------------------------
@@ -196,7 +204,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   startRead(request: ReadRequest): void {
     const session = this.#serving
-    this.#reading.set(request, this.world.clock.monotonicMs())
+    this.#reading.set(request, this.world.silence.turnedMs)
     this.store.read(request.offsetBytes, request.lengthBytes, (failure, data) => {
       this.#reading.delete(request)
       // R2: what was read in a session that has ended is read again in the next one.
@@ -396,7 +404,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   #ownOverdueMs(): number {
     let oldestReadMs = 0
     for (const startedMs of this.#reading.values()) {
-      oldestReadMs = this.world.clock.monotonicMs() - startedMs
+      oldestReadMs = this.world.silence.turnedMs - startedMs
       break
     }
     return Math.max(oldestReadMs, this.outgoing.ownOverdueMs(), this.incoming.overdueMs(), this.flusher.owedByMs(null))
