@@ -33,10 +33,13 @@ export class Lease {
  * own is not blamed on others. Monotonic milliseconds. */
 export class Silence {
   readonly #since = new Map<ServerId, number>()
+  /** Milliseconds in which the own loop turned, as of the last tick: how long others owe something is measured by it. */
+  turnedMs = 0
 
   /** Adds the time since the last tick, but never more than two regular ticks. */
   tick(elapsedMs: number, tickMs: number, servers: Iterable<ServerId>): void {
     const counted = Math.min(elapsedMs, 2 * tickMs)
+    this.turnedMs += counted
     for (const server of servers) this.#since.set(server, (this.#since.get(server) ?? 0) + counted)
   }
 

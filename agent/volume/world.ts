@@ -1,4 +1,5 @@
 import type { ServerId } from '../kit/ids.ts'
+import type { Clock } from '../kit/world.ts'
 import type { MemberWorld } from '../membership/member-world.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore } from '../store/replica.ts'
@@ -25,4 +26,15 @@ export interface VolumeWorld extends MemberWorld {
   event(kind: VolumeEvent, details: Record<string, string | number>): void
   /** Something in the status changed. */
   changed(): void
+}
+
+/** Time for judging what disks and servers owe (E8): a pause of this process is not blamed on them. */
+export function turnedClock({ clock, silence }: VolumeWorld): Clock {
+  return {
+    monotonicMs: () => silence.turnedMs,
+    leaseMs: () => clock.leaseMs(),
+    wallMs: () => clock.wallMs(),
+    after: (delayMs, fire) => clock.after(delayMs, fire),
+    nextTurn: (fire) => clock.nextTurn(fire),
+  }
 }

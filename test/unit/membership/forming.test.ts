@@ -43,6 +43,7 @@ describe('lease and silence (E3)', () => {
     const silence = new Silence()
     silence.tick(60_000, 125, [b])
     assert.equal(silence.ofMs(b), 250)
+    assert.equal(silence.turnedMs, 250, 'neither what they owe (E8)')
     for (let round = 0; round < 8; round += 1) silence.tick(125, 125, [b])
     assert.equal(silence.ofMs(b), 1_250)
     silence.heard(b)
