@@ -21,6 +21,9 @@ export interface ClientParts {
 }
 
 type Kind = 'read' | 'write' | 'part' | 'many' | 'zero' | 'trim' | 'flush'
+const usual: Readonly<Record<Kind, number>> = { read: 40, write: 30, part: 10, many: 10, zero: 3, trim: 2, flush: 6 }
+/** Nothing of theirs waits for a write that hangs: they see what a server shows that is cut off. */
+const readers: Readonly<Record<Kind, number>> = { read: 97, write: 0, part: 0, many: 0, zero: 0, trim: 0, flush: 3 }
 
 export class SimClient {
   readonly name: string
@@ -29,6 +32,7 @@ export class SimClient {
   readonly #server: SimServer
   readonly #depth: number
   readonly #thinkMs: number
+  readonly #habits: Readonly<Record<Kind, number>>
   #connection: BlockClient | null = null
   #life = 0
   #open = 0
@@ -41,6 +45,7 @@ export class SimClient {
     this.name = name
     this.#chance = parts.world.chance(`client ${name}`)
     this.#depth = this.#chance.whole(1, 3)
+    this.#habits = this.#chance.is(0.3) ? readers : usual
     this.#thinkMs = this.#chance.pick([20, 60, 150, 400])
   }
 
@@ -108,7 +113,7 @@ export class SimClient {
   }
 
   #prepare(life: number): (connection: BlockClient) => void {
-    const kind = this.#chance.weighed<Kind>({ read: 40, write: 30, part: 10, many: 10, zero: 3, trim: 2, flush: 6 })
+    const kind = this.#chance.weighed(this.#habits)
     const fua = this.#chance.is(0.1)
     switch (kind) {
       case 'read':

@@ -77,7 +77,7 @@ export class Cluster {
     }
     // A volume is made in calm weather: whoever makes one tries again when a message was lost.
     this.network = new Network(world, { ...this.#weather, loss: 0 }, broken, options.messages ? arrived : null)
-    const count = this.chance.is(0.75) ? 2 : 3
+    const count = this.chance.is(0.6) ? 2 : 3
     this.arbiter = this.chance.is(0.5) ? 'witness' : 'preferred'
     this.sizeBytes = this.chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
     this.blocks = this.#pickBlocks()

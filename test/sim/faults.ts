@@ -13,6 +13,7 @@ export type FaultKind =
   | 'cut'
   | 'cut-one-way'
   | 'cut-witness'
+  | 'isolate'
   | 'pause'
   | 'disk-hang'
   | 'disk-fail'
@@ -26,6 +27,7 @@ const usual: Readonly<Record<FaultKind, number>> = {
   cut: 8,
   'cut-one-way': 5,
   'cut-witness': 6,
+  isolate: 8,
   pause: 8,
   'disk-hang': 4,
   'disk-fail': 3,
@@ -105,6 +107,8 @@ export class Faults {
         return this.#cutBetween(victim, this.#chance.pick(this.#all()), false)
       case 'cut-witness':
         return this.#cutBetween(victim, this.#parts.witness ?? this.#chance.pick(storage), true)
+      case 'isolate':
+        return this.#isolate(victim)
       case 'pause':
         return this.pause(victim, this.#chance.pick([300, 1_500, 2_500, 6_000, 12_000]))
       case 'disk-hang':
@@ -150,6 +154,17 @@ export class Faults {
     this.#parts.story.tell('FAULT', `cut from ${one.name} ${arrow} ${other.name} for ${lastsMs} ms`)
     this.cut(one.id, other.id, lastsMs)
     if (bothWays) this.cut(other.id, one.id, lastsMs)
+  }
+
+  /** Alone, its clients with it; the others go on. */
+  #isolate(server: SimServer): void {
+    const lastsMs = this.#chance.pick([1_500, 4_000, 8_000, 15_000])
+    this.#parts.story.tell('FAULT', `isolation of ${server.name} for ${lastsMs} ms`)
+    for (const other of this.#all()) {
+      if (other === server) continue
+      this.cut(server.id, other.id, lastsMs)
+      this.cut(other.id, server.id, lastsMs)
+    }
   }
 
   cut(from: ServerId, to: ServerId, lastsMs: number): void {

@@ -106,22 +106,6 @@ export const mutations: readonly Mutation[] = [
     tampering: { world: (world) => ({ ...world, clock: { ...world.clock, leaseMs: () => 0 } }) },
   },
   {
-    rule: 'E1',
-    what: 'executes writes of other sessions',
-    tampering: {
-      events: (events, engine) => ({
-        onPeerRun: (peer, run) => events.onPeerRun(peer, run),
-        onPeerDisconnected: (peer) => events.onPeerDisconnected(peer),
-        onMessage: (from, run, message, ordered) => {
-          const [volume] = engine.volumes.values()
-          const session = volume?.member.session?.number
-          const isOurs = message.type === 'write' || message.type === 'written'
-          events.onMessage(from, run, isOurs && session !== undefined ? { ...message, session } : message, ordered)
-        },
-      }),
-    },
-  },
-  {
     rule: 'C1, C2',
     what: 'forgets its marks',
     tampering: onReplicas((replica) => ({
