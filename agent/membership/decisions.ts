@@ -90,6 +90,16 @@ export class Decisions {
     })
   }
 
+  /** Who left and who joined, for the activity list. @param ownReason why this server left by its own word, or empty */
+  tellChanges(before: Configuration, after: Configuration, ownReason: string): void {
+    for (const server of before.inSync) {
+      if (after.inSync.includes(server)) continue
+      const reason = server === this.#world.self && ownReason !== '' ? ownReason : this.removal.reasonOf(server)
+      this.#host.tellPeople('left', { server, reason })
+    }
+    for (const server of after.inSync) if (!before.inSync.includes(server)) this.#host.tellPeople('joined', { server })
+  }
+
   #decided(decision: Decision): void {
     if (this.#decider.learn(decision.current)) return
     // What was decided is known already, and a word of before was taken off when it was learned (C10).

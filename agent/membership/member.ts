@@ -127,8 +127,8 @@ export class Member {
     // A decision that leaves the joiner of our word in or out ends the word (C10).
     this.world.record.save({ known: configuration, word: null, prepared: false }, () => undefined)
     this.#decisions.removal.newConfiguration()
-    this.#tellChanges(before, configuration)
-    for (const replica of configuration.replicas) this.#sendKnown(replica.serverId)
+    this.#decisions.tellChanges(before, configuration, this.#leaveReason)
+    for (const replica of configuration.replicas) this.tellKnown(replica.serverId)
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
     this.#decisions.proposer.learned(configuration)
@@ -137,7 +137,7 @@ export class Member {
 
   onPeerRun(peer: ServerId, run: number): void {
     if (!this.known.replicas.some((replica) => replica.serverId === peer)) return
-    this.#sendKnown(peer)
+    this.tellKnown(peer)
     const before = this.#session?.runs.get(peer)
     if (before !== undefined && before !== run) {
       // Its new run is its word that the old one has stopped (E3).
@@ -219,10 +219,8 @@ export class Member {
 
   onMessage(from: ServerId, fromRun: number, kind: MemberMessageKind, body: unknown): void {
     const parsed = memberMessages[kind].safeParse(body)
-    if (!parsed.success) {
-      this.world.log.warn({ from, kind, problem: parsed.error.message }, 'a message that is no such message: ignored')
-      return
-    }
+    const { log } = this.world
+    if (!parsed.success) return log.warn({ from, kind, problem: parsed.error.message }, 'no such message: ignored')
     // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
     this.#take(from, fromRun, kind, parsed.data as never)
   }
@@ -250,14 +248,14 @@ export class Member {
 
   #onConfiguration(from: ServerId, configuration: Configuration): void {
     const stands = relation(configuration, this.known)
-    if (stands === 'older') this.#sendKnown(from)
+    if (stands === 'older') this.tellKnown(from)
     else this.learn(configuration)
     // The leader may not have known the volume yet when it was told; telling again is harmless.
     if (stands === 'same' && this.#phase === 'gathering' && from === leaderOf(this.known)) this.#sendTell()
   }
 
   #onLeave(from: ServerId, configurationId: string, reason: string): void {
-    if (configurationId !== this.known.id) return this.#sendKnown(from)
+    if (configurationId !== this.known.id) return this.tellKnown(from)
     this.#decisions.removal.left(from, reason)
     // E7: all stop together: nobody takes its word back, nobody is left out, the set stays.
     if (this.everybodyStops()) return
@@ -267,7 +265,7 @@ export class Member {
   }
 
   #onTell(from: ServerId, run: number, configurationId: string, tell: Tell): void {
-    if (configurationId !== this.known.id) return this.#sendKnown(from)
+    if (configurationId !== this.known.id) return this.tellKnown(from)
     if (!this.leads) return
     const sessionRun = this.#session?.runs.get(from)
     this.#forming.onTell(from, run, this.known, tell)
@@ -406,18 +404,6 @@ export class Member {
     return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
   }
 
-  #tellChanges(before: Configuration, after: Configuration): void {
-    for (const server of before.inSync) {
-      if (after.inSync.includes(server)) continue
-      const reason =
-        server === this.world.self && this.#leaveReason !== ''
-          ? this.#leaveReason
-          : this.#decisions.removal.reasonOf(server)
-      this.#host.tellPeople('left', { server, reason })
-    }
-    for (const server of after.inSync) if (!before.inSync.includes(server)) this.#host.tellPeople('joined', { server })
-  }
-
   #foundSplitBrain(other: Configuration): void {
     if (this.#splitBrain) return
     this.#splitBrain = true
@@ -443,10 +429,6 @@ export class Member {
 
   /** Shows another server the present configuration. */
   tellKnown(to: ServerId): void {
-    this.#sendKnown(to)
-  }
-
-  #sendKnown(to: ServerId): void {
     if (to === this.world.self || this.world.record.value.prepared) return
     this.#sendOrTake(to, 'member.configuration', { configuration: this.known })
   }

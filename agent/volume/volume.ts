@@ -82,7 +82,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     const { links, clock, store, self, digest } = world
     const send: MirrorSend = (to, kind, body) => world.send(to, kind, { ...body, volume: world.volumeId })
     this.sendMirror = send
-    const volumeKey = this.key
     const ownReplicaFailed = (failure: StoreFailure) => this.#ownReplicaFailed(failure)
     this.policing = new Policing({
       self,
@@ -94,7 +93,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.marks = new MarkKeeper({ clock, store, lowWaterOf: (origin) => this.#lowWaterOf(origin), ownReplicaFailed })
     const turned = turnedClock(world)
     this.outgoing = new Outgoing({
-      volumeKey,
+      volumeKey: this.key,
       links,
       clock: turned,
       store,
@@ -103,7 +102,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       ownReplicaFailed,
     })
     this.incoming = new Incoming({
-      volumeKey,
+      volumeKey: this.key,
       links,
       clock: turned,
       store,
@@ -114,7 +113,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       ownReplicaFailed,
     })
     this.flusher = new Flusher({ clock: turned, store, send, ownReplicaFailed })
-    this.copier = new Copier({ volumeKey, links, store, digest, send })
+    this.copier = new Copier({ volumeKey: this.key, links, store, digest, send })
     this.copyTarget = new CopyTarget({ store, digest, send, ownReplicaFailed })
     this.settler = new Settler({ self, store, copier: this.copier, send })
     this.member = new Member(world, this)
