@@ -103,6 +103,28 @@ export class SlabReader {
   }
 }
 
+/** Memory for what is read from elsewhere, in pieces; handed back like received bytes. */
+export class SlabPieces {
+  readonly #pool = new SlabPool()
+  #slab = this.#pool.take()
+  #at = 0
+
+  /** @returns memory with anything in it; the receiver keeps it as long as it likes */
+  take(bytes: number): Buffer {
+    if (bytes > limits.slabBytes) return Buffer.allocUnsafe(bytes)
+    if (this.#slab.restart()) this.#at = 0
+    else if (limits.slabBytes - this.#at < bytes) {
+      this.#slab.leave()
+      this.#slab = this.#pool.take()
+      this.#at = 0
+    }
+    const piece = Buffer.from(this.#slab, this.#at, bytes)
+    this.#slab.handOut(bytes)
+    this.#at += bytes
+    return piece
+  }
+}
+
 /** Nobody looks at the first `bytes` bytes of this view any more. Memory of other kinds is left alone. */
 export function handBackBytes(view: Uint8Array, bytes: number): void {
   const slab = view.buffer

@@ -7,6 +7,7 @@
  */
 import { invariant } from '../kit/failure.ts'
 import type { VolumeId } from '../kit/ids.ts'
+import { SlabPieces } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Commits } from './commits.ts'
@@ -81,6 +82,8 @@ export class DiskReplica implements ReplicaStore {
   readonly regionCount: number
   readonly number: number
   readonly parts: ReplicaParts
+  /** What is read: handed back by whoever has passed it on (decision 0007). */
+  readonly #memory = new SlabPieces()
   #oldest: Operation | null = null
   #newest: Operation | null = null
   /** Commits under way for new mappings: a write into a mapping not yet committed waits for it too. */
@@ -126,7 +129,7 @@ export class DiskReplica implements ReplicaStore {
     const first = Math.floor(offsetBytes / slotBytes)
     const end = offsetBytes + lengthBytes
     const whole = map.firstMapped(first, Math.ceil(end / slotBytes)) < 0
-    const into = whole ? Buffer.alloc(lengthBytes) : Buffer.allocUnsafe(lengthBytes)
+    const into = whole ? Buffer.alloc(lengthBytes) : this.#memory.take(lengthBytes)
     const operation = this.#begin((failure) => done(failure, failure === null ? into : new Uint8Array(0)))
     let at = offsetBytes
     while (!whole && at < end) {

@@ -42,7 +42,8 @@ export interface ReplicaStore {
   zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void
   /** Whole extents inside the range read as zeros and give their slot back; the rest is unchanged. Marks as `write`. */
   discard(offsetBytes: number, lengthBytes: number, done: StoreDone): void
-  /** Unwritten bytes read as zeros. The caller holds the range against writes (R4). `data` belongs to the receiver. */
+  /** Unwritten bytes read as zeros. The caller holds the range against writes (R4). `data` belongs to the receiver, who
+   * may hand it back (kit/slabs.ts). */
   read(offsetBytes: number, lengthBytes: number, done: StoreReadDone): void
   /** Done when every write that was done before this call is durable, with all that its reading needs. A sync that
    * began before this call does not count (W4); callers that wait together share one. */

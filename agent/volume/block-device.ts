@@ -16,7 +16,8 @@ export type BlockFailure = 'io' | 'no-space' | 'shutdown' | 'unknown-outcome'
 /** `failure` is null on success. */
 export type Done = (failure: BlockFailure | null) => void
 
-/** `chunks` hold the bytes read, in order, and belong to the receiver; empty on failure. */
+/** `chunks` hold the bytes read, in order, and belong to the receiver, who may hand them back (kit/slabs.ts); empty on
+ * failure. */
 export type ReadDone = (failure: BlockFailure | null, chunks: readonly Uint8Array[]) => void
 
 /** One client connection's view of the device. Requests of a closed one that have not begun never begin (W9). */

@@ -3,6 +3,7 @@
  * pooled blocks, small read payloads copied behind their header, large ones passed on as they are.
  */
 import { invariant } from '../../kit/failure.ts'
+import { handBackBytes } from '../../kit/slabs.ts'
 import { limits } from '../../limits.ts'
 import { chunkType, type ErrorValue, encodeOnlyChunk, encodeSimpleReply, putUint64, wireBytes } from './codec.ts'
 
@@ -130,6 +131,7 @@ export class Replies {
     if (bytes.length <= copyBytes) {
       this.#room(bytes.length)
       this.#block?.bytes.set(bytes, this.#to - bytes.length)
+      handBackBytes(bytes, bytes.length)
       return
     }
     this.#cut()

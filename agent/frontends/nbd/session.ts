@@ -8,6 +8,7 @@
  *        └─────────────┴───────────────────► closed     (lost, garbage, time over, outcome unknown)
  */
 import { invariant, never } from '../../kit/failure.ts'
+import { handBack } from '../../kit/slabs.ts'
 import type { Clock, Timer } from '../../kit/world.ts'
 import { limits } from '../../limits.ts'
 import type { BlockClient, BlockDevice, BlockDevices } from '../../volume/block-device.ts'
@@ -149,6 +150,7 @@ export class Session implements TransmissionOwner {
     this.#writing = null
     if (this.#state === 'closed') return // its blocks may still be in the hands of a dying socket: not used again
     this.#blocks.giveBack(batch.blocks)
+    handBack(batch.parts)
     this.#proceed()
   }
 

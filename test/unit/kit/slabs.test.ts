@@ -4,7 +4,7 @@ import { type AddressInfo, createServer, type Socket } from 'node:net'
 import { describe, it } from 'node:test'
 import { InvariantBroken } from '../../../agent/kit/failure.ts'
 import { adoptIntoSlabs, connectIntoSlabs } from '../../../agent/kit/slab-socket.ts'
-import { handBack, handBackBytes, SlabPool, SlabReader } from '../../../agent/kit/slabs.ts'
+import { handBack, handBackBytes, SlabPieces, SlabPool, SlabReader } from '../../../agent/kit/slabs.ts'
 import { limits } from '../../../agent/limits.ts'
 
 /** Fills the reader's slab to where it goes on to another one. @returns what was read */
@@ -72,6 +72,21 @@ describe('slabs, read into again', () => {
     const other = Buffer.from('not from a socket')
     handBack([other, other, new Uint8Array(3)])
     assert.equal(other.toString(), 'not from a socket')
+  })
+})
+
+describe('pieces of slabs', () => {
+  it('are apart while they are kept, and used again when handed back; larger ones are memory of their own', () => {
+    const pieces = new SlabPieces()
+    const kept = pieces.take(1000).fill(1)
+    const next = pieces.take(limits.slabBytes - 1000).fill(2)
+    assert.equal(next.buffer, kept.buffer)
+    const other = pieces.take(1000).fill(3)
+    assert.notEqual(other.buffer, kept.buffer, 'the first slab is full')
+    assert.ok(kept.every((byte) => byte === 1) && next.every((byte) => byte === 2))
+    handBack([next, kept])
+    assert.equal(pieces.take(limits.slabBytes).buffer, kept.buffer)
+    assert.equal(pieces.take(limits.slabBytes + 1).length, limits.slabBytes + 1)
   })
 })
 
