@@ -137,9 +137,12 @@ export class Incoming {
 
   #confirm(name: AppliedName): void {
     this.#origin(name.origin).applied.push(name.number)
-    if (this.#turnPlanned) return
-    this.#turnPlanned = true
-    this.#world.clock.nextTurn(() => this.#sendConfirmations())
+    // With nothing else under way there is nothing to wait for; else all of this turn go together.
+    if (this.#executing.size === 0) this.#sendConfirmations()
+    else if (!this.#turnPlanned) {
+      this.#turnPlanned = true
+      this.#world.clock.nextTurn(() => this.#sendConfirmations())
+    }
   }
 
   #sendConfirmations(): void {

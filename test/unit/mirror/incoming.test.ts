@@ -107,7 +107,9 @@ describe('incoming: the writes of others', () => {
 
   it('a confirmation that waits for the end of the turn is not sent in the next session (W1)', () => {
     incoming.onWrite(a, 1, message(1))
+    incoming.onWrite(a, 1, message(2, { fua: true }))
     while (incoming.applied === 0) clock.step()
+    assert.equal(incoming.applied, 1, 'the other one is under way, so this one waits for it')
     incoming.refuse(() => undefined)
     incoming.accept(10, 0)
     clock.pass(50)
