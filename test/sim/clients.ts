@@ -39,13 +39,13 @@ export class SimClient {
   #working = true
   answered = 0
 
-  constructor(parts: ClientParts, server: SimServer, name: string) {
+  constructor(parts: ClientParts, server: SimServer, name: string, onlyReads: boolean) {
     this.#parts = parts
     this.#server = server
     this.name = name
     this.#chance = parts.world.chance(`client ${name}`)
     this.#depth = this.#chance.whole(1, 3)
-    this.#habits = this.#chance.is(0.3) ? readers : usual
+    this.#habits = onlyReads || this.#chance.is(0.2) ? readers : usual
     this.#thinkMs = this.#chance.pick([20, 60, 150, 400])
   }
 

@@ -5,7 +5,7 @@ import type { ControlMessage } from '../../agent/link/messages.ts'
 import type { BlockFailure } from '../../agent/volume/block-device.ts'
 import { blockBytes, History, sectorsPerBlock } from './checker.ts'
 import { bytesOf, type ClientParts, SimClient } from './clients.ts'
-import { Faults } from './faults.ts'
+import { type FaultKind, Faults } from './faults.ts'
 import { Network, type NetworkWeather } from './network.ts'
 import { stampsOf } from './payload.ts'
 import { SimServer, type Tampering } from './server.ts'
@@ -21,6 +21,8 @@ export interface SimOptions {
   /** Puts every control message into it, but for heartbeats and policing. */
   readonly messages?: boolean
   readonly tampering?: Tampering
+  /** What goes wrong and how often, instead of the seed's own weather. */
+  readonly faults?: Partial<Record<FaultKind, number>>
 }
 
 export interface SimResult {
@@ -99,14 +101,17 @@ export class Cluster {
       },
       refused: (what, failure) => this.#refused(what, failure),
     }
-    this.faults = new Faults({
-      world,
-      network: this.network,
-      story: this.story,
-      storage: this.storage,
-      witness: this.witness,
-      powerLost: (server) => this.#powerLost(server),
-    })
+    this.faults = new Faults(
+      {
+        world,
+        network: this.network,
+        story: this.story,
+        storage: this.storage,
+        witness: this.witness,
+        powerLost: (server) => this.#powerLost(server),
+      },
+      options.faults ?? null,
+    )
   }
 
   #server(ids: readonly ServerId[], index: number, name: string, tampering: Tampering): SimServer {
@@ -185,8 +190,10 @@ export class Cluster {
     this.network.weather = this.#weather
     for (const server of this.storage) {
       const count = this.chance.whole(1, 3)
+      // At some servers nobody writes: what they hold is only cached.
+      const onlyReads = this.chance.is(0.2)
       for (let number = 1; number <= count; number += 1) {
-        const client = new SimClient(this.#parts, server, `${server.name}${number}`)
+        const client = new SimClient(this.#parts, server, `${server.name}${number}`, onlyReads)
         this.clients.push(client)
         client.serverChanged()
       }
@@ -307,7 +314,7 @@ export class Cluster {
   readAll(): void {
     let open = 0
     for (const server of this.storage) {
-      const client = new SimClient(this.#parts, server, `reader-${server.name}`)
+      const client = new SimClient(this.#parts, server, `reader-${server.name}`, true)
       const connection = server.engine?.find('d')?.attach({ protocol: 'sim', address: client.name })
       if (connection === undefined) continue
       for (const block of this.blocks) {

@@ -6,12 +6,17 @@ import type { ServerId } from '../../agent/kit/ids.ts'
 import type { ControlMessage, Links, Message } from '../../agent/link/messages.ts'
 import type { RegionFacts, ReplicaStore, Store, StoreDone } from '../../agent/store/replica.ts'
 import type { Engine, EngineWorld } from '../../agent/volume/engine.ts'
+import type { FaultKind } from './faults.ts'
 import type { Tampering } from './server.ts'
 
 export interface Mutation {
   readonly rule: string
   readonly what: string
   readonly tampering: Tampering
+  /** The weather in which it shows soonest; the seed's own when not given. */
+  readonly faults?: Partial<Record<FaultKind, number>>
+  /** False where a short history ends before it can show. */
+  readonly short?: boolean
 }
 
 /** @returns the same object, some of whose methods are others */
@@ -104,6 +109,8 @@ export const mutations: readonly Mutation[] = [
     rule: 'R2, E3',
     what: 'serves reads with a lease that never ends',
     tampering: { world: (world) => ({ ...world, clock: { ...world.clock, leaseMs: () => 0 } }) },
+    faults: { isolate: 1 },
+    short: false,
   },
   {
     rule: 'C1, C2',
