@@ -40,7 +40,11 @@ export type Relation = 'same' | 'newer' | 'older' | 'strange'
 export function relation(one: Configuration, other: Configuration): Relation {
   if (one.id === other.id) return 'same'
   if (contains(one, other.id)) return 'newer'
-  return contains(other, one.id) ? 'older' : 'strange'
+  if (contains(other, one.id)) return 'older'
+  // E1: the list reaches back to the oldest that any replica last opened. What is older still is no history of anybody's
+  // but a word that was long under way, for instance on a link that was cut.
+  const [firstListed] = other.history
+  return one.epoch < (firstListed?.epoch ?? other.epoch) ? 'older' : 'strange'
 }
 
 /** @returns whether a configuration with this id came before `configuration`, or is it. */
