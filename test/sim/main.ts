@@ -48,6 +48,7 @@ async function many(from: number, count: number): Promise<number> {
 if (values.seed !== undefined) {
   const result = await simulate({
     seed: Number(values.seed),
+    short: values.short,
     story: values.story || values.messages,
     messages: values.messages,
   })
