@@ -196,7 +196,8 @@ export class History {
         .filter((write) => covers(write) && write.end >= latestSafeBegin)
         .map((write) => write.stamp)
       // What stood there before the first write counts until a safe write has replaced it.
-      if (latestSafeBegin === 0) stamps.push(...(before?.[sector] ?? [0]))
+      // Also what stood before an earlier loss: a write that one server's cache carried over that one may fall to this one.
+      if (latestSafeBegin === 0) stamps.push(0, ...(before?.[sector] ?? []))
       return new Set(stamps)
     })
   }
