@@ -90,6 +90,12 @@ export class Decisions {
     })
   }
 
+  /** E1: two histories of one volume. */
+  tellSplitBrain(other: Configuration): void {
+    this.#world.log.error({ volume: this.#world.volumeId, other: other.id }, 'two histories of one volume (E1)')
+    this.#host.tellPeople('split-brain', { other: other.id })
+  }
+
   /** Who left and who joined, for the activity list. @param ownReason why this server left by its own word, or empty */
   tellChanges(before: Configuration, after: Configuration, ownReason: string): void {
     for (const server of before.inSync) {

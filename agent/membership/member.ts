@@ -14,7 +14,7 @@ import { Decisions } from './decisions.ts'
 import { Forming, mayOpen } from './forming.ts'
 import { Lease } from './lease.ts'
 import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
-import { type MemberMessage, type MemberMessageKind, memberMessages, type Tell } from './messages.ts'
+import { type MemberMessage, type MemberMessageKind, parseMemberMessage, type Tell } from './messages.ts'
 import type { Proposer } from './proposer.ts'
 import { leaderOf, makeSession, type Session } from './session.ts'
 import { type Waiting, waitingFor } from './waiting.ts'
@@ -42,6 +42,8 @@ export class Member {
   /** Runs of the session that this server left. */
   #leftRuns: ReadonlyMap<ServerId, number> | null = null
   #leaveSentMs = 0
+  /** Since when the own disk has been recording an opened session, in turned time; null while it is not. */
+  #recordingSinceMs: number | null = null
 
   constructor(world: MemberWorld, host: MemberHost) {
     this.world = world
@@ -88,6 +90,11 @@ export class Member {
     return leaderOf(this.known) === this.world.self
   }
 
+  /** E8: for how long the own disk has not recorded what a session waits for, milliseconds of turned time. */
+  recordingMs(): number {
+    return this.#recordingSinceMs === null ? 0 : this.world.silence.turnedMs - this.#recordingSinceMs
+  }
+
   /** Begins this run's part, from what the record says. */
   start(): void {
     this.#decisions.removal.startedAt(this.world.record.value.opened?.inSync ?? [])
@@ -120,7 +127,8 @@ export class Member {
     const stands = relation(configuration, this.known)
     if (stands === 'same' || stands === 'older') return false
     if (stands === 'strange') {
-      this.#foundSplitBrain(configuration)
+      if (!this.#splitBrain) this.#decisions.tellSplitBrain(configuration)
+      this.#splitBrain = true
       return false
     }
     const before = this.known
@@ -218,11 +226,9 @@ export class Member {
   }
 
   onMessage(from: ServerId, fromRun: number, kind: MemberMessageKind, body: unknown): void {
-    const parsed = memberMessages[kind].safeParse(body)
-    const { log } = this.world
-    if (!parsed.success) return log.warn({ from, kind, problem: parsed.error.message }, 'no such message: ignored')
-    // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
-    this.#take(from, fromRun, kind, parsed.data as never)
+    const parsed = parseMemberMessage(kind, body)
+    if (parsed === null) this.world.log.warn({ from, kind }, 'no such message: ignored')
+    else this.#take(from, fromRun, kind, parsed)
   }
 
   #take<Kind extends MemberMessageKind>(
@@ -317,7 +323,9 @@ export class Member {
       if (failedOrStale(failed)) return
       const { configuration } = session
       const opened = { epoch: configuration.epoch, id: configuration.id, inSync: configuration.inSync }
+      this.#recordingSinceMs = this.world.silence.turnedMs
       this.world.record.save({ opened, resyncBegun: false }, (failure) => {
+        this.#recordingSinceMs = null
         if (failedOrStale(failure !== null)) return
         this.#phase = 'recorded'
         this.#told = null
@@ -402,13 +410,6 @@ export class Member {
     // Settling: the one before could not settle everything, and this is the next try.
     const ready = this.#phase === 'gathering' || this.#phase === 'settling'
     return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
-  }
-
-  #foundSplitBrain(other: Configuration): void {
-    if (this.#splitBrain) return
-    this.#splitBrain = true
-    this.world.log.error({ volume: this.world.volumeId, other: other.id }, 'two histories of one volume (E1)')
-    this.#host.tellPeople('split-brain', { other: other.id })
   }
 
   #others(): ServerId[] {

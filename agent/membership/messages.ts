@@ -61,3 +61,13 @@ export const memberMessages = {
 
 export type MemberMessageKind = keyof typeof memberMessages
 export type MemberMessage<Kind extends MemberMessageKind> = z.infer<(typeof memberMessages)[Kind]>
+
+/** @returns the body, checked, or null when it is none of this kind */
+export function parseMemberMessage<Kind extends MemberMessageKind>(
+  kind: Kind,
+  body: unknown,
+): MemberMessage<Kind> | null {
+  const parsed = memberMessages[kind].safeParse(body)
+  // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
+  return parsed.success ? (parsed.data as MemberMessage<Kind>) : null
+}

@@ -73,12 +73,18 @@ export class Creations {
     })
   }
 
+  /** Asked a few times: the same creation asked twice is done once, and a lost answer proves nothing. */
   #beginRegister(configuration: Configuration): Promise<UserError | null> {
     return new Promise((resolve) => {
       const arbiter = this.#engine.arbiters.at(configuration.arbiter.serverId)
-      arbiter.ask({ operation: 'create', configuration }, (answer) => {
-        resolve(answer?.outcome === 'stored' ? null : registerFailed())
-      })
+      const ask = (triesLeft: number) => {
+        arbiter.ask({ operation: 'create', configuration }, (answer) => {
+          if (answer?.outcome === 'stored') resolve(null)
+          else if (answer !== null || triesLeft === 0) resolve(registerFailed())
+          else ask(triesLeft - 1)
+        })
+      }
+      ask(2)
     })
   }
 

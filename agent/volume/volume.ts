@@ -27,6 +27,7 @@ import { Admission } from './admission.ts'
 import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import { type ClientHost, VolumeClient } from './client.ts'
 import { Lamport } from './lamport.ts'
+import { Overdue } from './overdue.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
@@ -64,8 +65,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   #serving: Session | null = null
   /** E7: the agent stops as planned; whoever has left does not come back in this run. */
   stopping = false
-  /** Reads that the disk has not answered, oldest first (E8). */
-  readonly #reading = new Map<ReadRequest, number>()
+  readonly #overdue = new Overdue(this)
   /** Reads whose data is there while the lease is not (R2). */
   #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
   readonly #runs = new Map<ServerId, number>()
@@ -203,9 +203,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   startRead(request: ReadRequest): void {
     const session = this.#serving
-    this.#reading.set(request, this.world.silence.turnedMs)
+    this.#overdue.readBegan(request)
     this.store.read(request.offsetBytes, request.lengthBytes, (failure, data) => {
-      this.#reading.delete(request)
+      this.#overdue.readEnded(request)
       // R2: what was read in a session that has ended is read again in the next one.
       if (session === null || session !== this.#serving) this.policing.again(request)
       else if (failure !== null) request.answer('io', [])
@@ -380,7 +380,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   /** About eight times a second. */
   tick(): void {
     if (this.#brokenBy !== null) this.member.leave(this.#brokenBy)
-    else if (this.#ownOverdueMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
+    else if (this.#overdue.ownMs() > limits.diskOverdueMs) this.member.leave('disk-slow')
     this.member.tick()
     this.resync.tick()
     this.joinMember.tick()
@@ -397,16 +397,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#toldWaiting = waiting
     if (waiting !== 'none' && waiting !== 'forming') this.world.event('waiting', { for: waiting })
     this.world.changed()
-  }
-
-  /** E8: only what clients wait for counts: their reads, writes and flushes, here or mirrored. */
-  #ownOverdueMs(): number {
-    let oldestReadMs = 0
-    for (const startedMs of this.#reading.values()) {
-      oldestReadMs = this.world.silence.turnedMs - startedMs
-      break
-    }
-    return Math.max(oldestReadMs, this.outgoing.ownOverdueMs(), this.incoming.overdueMs(), this.flusher.owedByMs(null))
   }
 
   #ownReplicaFailed(failure: StoreFailure): void {
