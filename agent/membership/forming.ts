@@ -31,7 +31,9 @@ export class Forming {
   readonly #world: FormingWorld
   #step: FormingStep = 'idle'
   #configuration: Configuration | null = null
-  readonly #tells = new Map<ServerId, { readonly run: number; readonly tell: Tell }>()
+  readonly #tells = new Map<ServerId, { readonly run: number; readonly round: number; readonly tell: Tell }>()
+  /** Of the last opened session: what each member told, by run and round. */
+  readonly #used = new Map<ServerId, { readonly run: number; readonly round: number }>()
   #session: Session | null = null
   /** Members whose answer the present step still needs. */
   #awaited = new Set<ServerId>()
@@ -57,16 +59,29 @@ export class Forming {
     this.#session = null
   }
 
-  onTell(from: ServerId, run: number, configuration: Configuration, tell: Tell): void {
+  /**
+   * @param round counts the member's own beginnings: the same words in a new round mean that it has begun anew and knows
+   * nothing of the present step
+   * @returns whether it was news
+   */
+  onTell(from: ServerId, run: number, configuration: Configuration, tell: Tell, round: number): boolean {
     if (this.#configuration?.id !== configuration.id) {
       this.#tells.clear()
       this.#configuration = configuration
     }
+    const used = this.#used.get(from)
+    // A late repetition of what the open session was formed from: nobody has stopped.
+    if (used?.run === run && round <= used.round) return false
     const before = this.#tells.get(from)
     // The same words again change nothing: messages repeat harmlessly (E9).
-    if (before?.run === run && JSON.stringify(before.tell) === JSON.stringify(tell)) return this.retry()
-    this.#tells.set(from, { run, tell })
+    const same = before?.run === run && before.round === round
+    if (same && JSON.stringify(before.tell) === JSON.stringify(tell)) {
+      this.retry()
+      return false
+    }
+    this.#tells.set(from, { run, round, tell })
     if (this.#step !== 'idle') this.#restart()
+    return true
   }
 
   /** A server's run shows. That of a member which has told in another one voids what it told; whoever only connected
@@ -92,6 +107,7 @@ export class Forming {
     this.#step = 'opened'
     this.#opened.add(session)
     // What was told has done its work; a later session in this configuration is formed from new words (E9).
+    for (const [member, { run, round }] of this.#tells) this.#used.set(member, { run, round })
     this.#tells.clear()
     this.#toAll('form.open', { session })
   }

@@ -30,6 +30,8 @@ export class Member {
   #told: Tell | null = null
   /** Counts stops, so that a late `drained` of an older one is recognised. */
   #stops = 0
+  /** Which of its beginnings it tells about: the same words in another round are news to the leader. */
+  #round = 0
   #splitBrain = false
   #openedInThisRun = false
   /** A beginning that waits for another member's run to show on the links. */
@@ -39,7 +41,6 @@ export class Member {
   #lastReadMs: number
   /** Why the server left by its own word; empty when it did not. */
   #leaveReason = ''
-  /** Runs of the session that this server left. */
   #leftRuns: ReadonlyMap<ServerId, number> | null = null
   #leaveSentMs = 0
   /** Since when the own disk has been recording an opened session, in turned time; null while it is not. */
@@ -156,9 +157,8 @@ export class Member {
       // Who was told the word has ended, and its new run may need this server to go on: in a new session, as any other.
       this.#decisions.removal.restarted(peer, false)
       this.#beginForming()
-    }
+    } else if (this.#phase === 'left') this.#sendLeave(peer)
     this.#awaitsLinks?.()
-    if (this.#phase === 'left') this.#sendLeave(peer)
     if (this.leads) this.#forming.onRun(peer, run)
     else if (this.#phase === 'gathering' && peer === leaderOf(this.known)) this.#sendTell()
     this.#considerRemoval()
@@ -227,8 +227,8 @@ export class Member {
 
   onMessage(from: ServerId, fromRun: number, kind: MemberMessageKind, body: unknown): void {
     const parsed = parseMemberMessage(kind, body)
-    if (parsed === null) this.world.log.warn({ from, kind }, 'no such message: ignored')
-    else this.#take(from, fromRun, kind, parsed)
+    if (parsed !== null) this.#take(from, fromRun, kind, parsed)
+    else this.world.log.warn({ from, kind }, 'no such message: ignored')
   }
 
   #take<Kind extends MemberMessageKind>(
@@ -242,7 +242,7 @@ export class Member {
     } = {
       'member.configuration': ({ configuration }) => this.#onConfiguration(from, configuration),
       'member.leave': ({ configurationId, reason }) => this.#onLeave(from, configurationId, reason),
-      'form.tell': ({ configurationId, tell }) => this.#onTell(from, run, configurationId, tell),
+      'form.tell': (body) => this.#onTell(from, run, body),
       'form.begin': ({ configurationId, session, runs }) => this.#onBegin(from, configurationId, session, runs),
       'form.ready': ({ session }) => this.#forming.onReady(from, session),
       'form.record': ({ session, time }) => this.#onRecord(session, time),
@@ -270,14 +270,14 @@ export class Member {
     this.#considerRemoval()
   }
 
-  #onTell(from: ServerId, run: number, configurationId: string, tell: Tell): void {
-    if (configurationId !== this.known.id) return this.tellKnown(from)
+  #onTell(from: ServerId, run: number, body: Omit<MemberMessage<'form.tell'>, 'volume'>): void {
+    if (body.configurationId !== this.known.id) return this.tellKnown(from)
     if (!this.leads) return
     const sessionRun = this.#session?.runs.get(from)
-    this.#forming.onTell(from, run, this.known, tell)
+    const isNews = this.#forming.onTell(from, run, this.known, body.tell, body.round)
     // It has stopped in our session, so the session is over for us too.
     const formed = this.#phase === 'open' || this.#phase === 'recorded'
-    if (formed && sessionRun === run) this.#beginForming()
+    if (isNews && formed && sessionRun === run) this.#beginForming()
   }
 
   #onBegin(
@@ -372,10 +372,11 @@ export class Member {
     this.#host.stopServing(() => {
       if (stop !== this.#stops) return
       this.#phase = 'gathering'
+      this.#round = stop
       // E9: a member tells once; what it told stands until a session is recorded, whatever was half copied since.
       this.#told ??= this.#host.tell()
-      if (this.leads) this.#forming.gather(this.known)
       this.#sendTell()
+      if (this.leads) this.#forming.gather(this.known)
     })
   }
 
@@ -393,7 +394,7 @@ export class Member {
 
   #sendTell(): void {
     if (this.#told === null) return
-    const body = { configurationId: this.known.id, tell: this.#told }
+    const body = { configurationId: this.known.id, tell: this.#told, round: this.#round }
     this.#sendOrTake(leaderOf(this.known), 'form.tell', body)
   }
 
@@ -407,7 +408,7 @@ export class Member {
   }
 
   #mayBegin(): boolean {
-    // Settling: the one before could not settle everything, and this is the next try.
+    // Settling, too: an attempt that could not settle everything is tried again.
     const ready = this.#phase === 'gathering' || this.#phase === 'settling'
     return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
   }

@@ -46,7 +46,7 @@ export const memberMessages = {
   'member.configuration': z.object({ ...inVolume, configuration: configurationSchema }),
   /** E3, E7, E8: "I have stopped in every session of this configuration, and go on only in another one." */
   'member.leave': z.object({ ...inVolume, configurationId: configurationField, reason: z.string().max(40) }),
-  'form.tell': z.object({ ...inVolume, configurationId: configurationField, tell: tellSchema }),
+  'form.tell': z.object({ ...inVolume, configurationId: configurationField, tell: tellSchema, round: count }),
   'form.begin': z.object({
     ...inVolume,
     configurationId: configurationField,

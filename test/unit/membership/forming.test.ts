@@ -161,8 +161,8 @@ describe('forming a session, at its leader (E9)', () => {
   const number = () => makeSession(one, runs, a).number
   const gatherBoth = () => {
     forming.gather(one)
-    forming.onTell(a, 1, one, tell({ time: 4 }))
-    forming.onTell(b, 5, one, tell({ time: 9 }))
+    forming.onTell(a, 1, one, tell({ time: 4 }), 1)
+    forming.onTell(b, 5, one, tell({ time: 9 }), 1)
   }
   const bothReady = () => {
     forming.onReady(a, number())
@@ -171,9 +171,9 @@ describe('forming a session, at its leader (E9)', () => {
 
   it('takes one step after the other, each once all have finished the one before', () => {
     forming.gather(one)
-    forming.onTell(a, 1, one, tell({ time: 4 }))
+    forming.onTell(a, 1, one, tell({ time: 4 }), 1)
     assert.deepEqual(take(), [])
-    forming.onTell(b, 5, one, tell({ time: 9 }))
+    forming.onTell(b, 5, one, tell({ time: 9 }), 1)
     assert.deepEqual(take(), ['form.begin b', 'form.begin a'])
     forming.onReady(a, number())
     assert.equal(settling.length, 0)
@@ -204,10 +204,12 @@ describe('forming a session, at its leader (E9)', () => {
   it('the same words again change nothing; other words begin anew', () => {
     gatherBoth()
     take()
-    forming.onTell(b, 5, one, tell({ time: 9 }))
+    forming.onTell(b, 5, one, tell({ time: 9 }), 1)
     assert.deepEqual(take(), [])
-    forming.onTell(b, 5, one, tell({ time: 10 }))
+    forming.onTell(b, 5, one, tell({ time: 10 }), 1)
     assert.deepEqual(take(), ['form.begin b', 'form.begin a'])
+    forming.onTell(b, 5, one, tell({ time: 10 }), 2)
+    assert.deepEqual(take(), ['form.begin b', 'form.begin a'], 'the same words of a member that began anew')
   })
 
   it('what an older run told is void', () => {
@@ -218,16 +220,16 @@ describe('forming a session, at its leader (E9)', () => {
     forming.onRun(b, 6)
     settling.shift()?.(true)
     assert.deepEqual(take(), [], 'the settling of the older run leads nowhere')
-    forming.onTell(b, 6, one, tell())
+    forming.onTell(b, 6, one, tell(), 1)
     assert.deepEqual(take(), ['form.begin b', 'form.begin a'])
   })
 
   it('words told for another configuration are not used', () => {
     forming.gather(one)
-    forming.onTell(b, 5, one, tell())
+    forming.onTell(b, 5, one, tell(), 1)
     one = next(one, [a, b])
     forming.gather(one)
-    forming.onTell(a, 1, one, tell())
+    forming.onTell(a, 1, one, tell(), 1)
     assert.deepEqual(take(), [])
   })
 
@@ -259,8 +261,9 @@ describe('forming a session, at its leader (E9)', () => {
     take()
     forming.gather(one)
     assert.deepEqual([take(), used], [[], 0], 'nobody has told anything yet')
-    forming.onTell(a, 1, one, tell())
-    forming.onTell(b, 5, one, tell())
+    assert.equal(forming.onTell(a, 1, one, tell(), 1), false, 'a late repetition of what was used')
+    forming.onTell(a, 1, one, tell(), 2)
+    forming.onTell(b, 5, one, tell(), 2)
     assert.deepEqual([take(), used], [[], 1])
   })
 })

@@ -346,6 +346,7 @@ describe('phases and events', () => {
         volume: p.configuration.volumeId,
         configurationId: p.configuration.id,
         tell,
+        round: 99,
       }),
     'an order to open': (p) =>
       p.party(1).member.onMessage(a, 1, 'form.open', {
