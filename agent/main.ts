@@ -136,6 +136,8 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   'resync-continued': 'resync-continued',
 }
 
+const storeWords = 'the store'
+
 class Agent {
   readonly #dir: string
   readonly #clock = realClock()
@@ -147,6 +149,7 @@ class Agent {
   readonly #startedMs = Date.now()
   #ended: () => void = () => undefined
   #stopping: Promise<void> | null = null
+  #isStoreHung = false
   /** In reverse order at the end; each at most limits.stopStepMs. */
   readonly #closers: { readonly what: string; readonly close: () => Promise<void> }[] = []
 
@@ -166,7 +169,7 @@ class Agent {
       log: this.#log,
       ...(this.#allowFaults ? { faults: this.#faults } : {}),
     })
-    this.#closers.push({ what: 'the store', close: () => closeStore(store) })
+    this.#closers.push({ what: storeWords, close: () => closeStore(store) })
     const ended = new Promise<void>((resolve) => {
       this.#ended = resolve
     })
@@ -183,6 +186,8 @@ class Agent {
       process.off('SIGTERM', onSignal)
       process.off('SIGINT', onSignal)
       await new Promise<void>((resolve) => this.#log.flush(() => resolve()))
+      // A thread that hangs in a disk call would keep the process, and with it the store's lock, whatever exit says.
+      if (this.#isStoreHung) process.kill(process.pid, 'SIGKILL')
     }
   }
 
@@ -389,6 +394,7 @@ class Agent {
         this.#log.error({ what, error: String(error) }, 'did not close in order')
       })
       if (outcome === 'late') this.#log.warn({ what }, 'did not close in time; going on without it')
+      if (outcome === 'late' && what === storeWords) this.#isStoreHung = true
     }
     this.#changes.close()
   }

@@ -263,10 +263,10 @@ export class Member {
   #onLeave(from: ServerId, configurationId: string, reason: string): void {
     if (configurationId !== this.known.id) return this.tellKnown(from)
     this.#decisions.removal.left(from, reason)
-    // E7: all stop together: nobody takes its word back, nobody is left out, the set stays.
-    if (this.everybodyStops()) return
-    // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide).
-    if (this.#phase === 'left' && this.world.self < from) this.#beginForming()
+    // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide). Planned
+    // stops stand (E7): when all stop together nobody is left out, and the set stays.
+    const bothPlanned = this.#leaveReason === 'left' && reason === 'left'
+    if (this.#phase === 'left' && this.world.self < from && !bothPlanned) this.#beginForming()
     this.#considerRemoval()
   }
 

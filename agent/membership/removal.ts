@@ -5,6 +5,7 @@
 import type { ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
+import type { Links } from '../link/messages.ts'
 import type { Configuration } from './configuration.ts'
 import type { Silence } from './lease.ts'
 
@@ -21,11 +22,17 @@ export class Removal {
   readonly #stopped = new Set<ServerId>()
   /** E3: whoever is wanted out is not answered any more until the arbiter's decision is known. */
   readonly #leavingOut = new Set<ServerId>()
-  readonly #left = new Map<ServerId, { readonly reason: RemovalReason; readonly atMs: number }>()
+  /** Words to have stopped; each is that of one run and ends with it. */
+  readonly #left = new Map<ServerId, { readonly reason: RemovalReason; readonly atMs: number; readonly run: number }>()
+  readonly #runOf: (server: ServerId) => number
   readonly #restarted = new Set<ServerId>()
   readonly #reasons = new Map<ServerId, RemovalReason>()
 
-  constructor(world: { clock: Clock; silence: Silence }, owedByMs: (server: ServerId) => number) {
+  constructor(
+    world: { clock: Clock; silence: Silence; links: Pick<Links, 'peer'> },
+    owedByMs: (server: ServerId) => number,
+  ) {
+    this.#runOf = (server) => world.links.peer(server)?.run ?? 0
     this.#clock = world.clock
     this.#silence = world.silence
     this.#owedByMs = owedByMs
@@ -43,13 +50,21 @@ export class Removal {
   /** It gave its word that it has stopped (E7, E8). */
   left(server: ServerId, itsWord: string): void {
     const reason = reasons.find((known) => known === itsWord) ?? 'left'
-    if (!this.#left.has(server)) this.#left.set(server, { reason, atMs: this.#clock.monotonicMs() })
+    if (this.#word(server) === undefined) {
+      this.#left.set(server, { reason, atMs: this.#clock.monotonicMs(), run: this.#runOf(server) })
+    }
     this.#stopped.add(server)
   }
 
   /** E7: whether this server said that it stops as planned. */
   stopsAsPlanned(server: ServerId): boolean {
-    return this.#left.get(server)?.reason === 'left'
+    return this.#word(server)?.reason === 'left'
+  }
+
+  /** What the server's present run said. */
+  #word(server: ServerId): { readonly reason: RemovalReason; readonly atMs: number } | undefined {
+    const left = this.#left.get(server)
+    return left !== undefined && left.run === this.#runOf(server) ? left : undefined
   }
 
   /** Its new run is its word that the old one stopped. @param wasOpen whether a session with the old run was open here:
@@ -86,7 +101,7 @@ export class Removal {
   }
 
   #reasonNow(server: ServerId, silentMs: number): RemovalReason | null {
-    const left = this.#left.get(server)
+    const left = this.#word(server)
     // E7: a planned stop is given a moment, since all may be stopping together; then the set stays.
     const together = left?.reason === 'left' && this.#clock.monotonicMs() - left.atMs < limits.stopTogetherMs
     if (left !== undefined && !together) return left.reason

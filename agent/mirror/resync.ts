@@ -98,7 +98,8 @@ export class Resync {
 
   /** C4: a new session voids the attempt. A proposal under way is decided by membership. */
   endSession(): void {
-    if (this.#step !== 'idle' && this.#step !== 'proposing') this.#end('the session ended')
+    // The joiner is in no session that ends: it is told, or it would wait for the rest of the attempt.
+    if (this.#step !== 'idle' && this.#step !== 'proposing') this.#void('the session ended')
     this.#step = 'idle'
     this.#session = null
   }
@@ -116,6 +117,7 @@ export class Resync {
     this.#joiner = from
     this.#joinerOpenedEpoch = body.openedId === null ? 0 : body.openedEpoch
     this.#startedMs = this.#world.clock.wallMs()
+    this.#walk = null
     this.#step = 'asked'
     this.#world.tellPeople('started', from, {})
     this.#world.send(from, 'join.begin', { session: session.number, attempt: this.#attempt })

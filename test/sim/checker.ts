@@ -207,7 +207,8 @@ export class History {
     if (write.end >= until.at) return false
     if (write.durable) return true
     return this.#losses.every(({ at, upTo }) => {
-      if (at > until.at || at <= write.end || write.end > upTo) return true
+      // Who had begun it before the power went may have confirmed it by then, though its client heard of it only later.
+      if (at > until.at || at <= write.end || write.begin > upTo) return true
       return this.#flushes.some((flush) => flush.begin > write.end && flush.end < at)
     })
   }

@@ -61,7 +61,7 @@ describe('removal: who must go, and how long the others wait (E3, E7, E8)', () =
     clock = new VirtualClock()
     silence = new Silence()
     owed = new Map()
-    removal = new Removal({ clock, silence }, (server) => owed.get(server) ?? 0)
+    removal = new Removal({ clock, silence, links: { peer: () => undefined } }, (server) => owed.get(server) ?? 0)
   })
   const silentMs = (server: ServerId, ms: number) => {
     for (let passed = 0; passed < ms; passed += 125) silence.tick(125, 125, [server])
