@@ -10,6 +10,9 @@ import { delimiter, join } from 'node:path'
 
 /** Programs that tests call, and where Debian keeps them. */
 export const debianPackages = {
+  busybox: 'busybox-static',
+  cpio: 'cpio',
+  depmod: 'kmod',
   chromium: 'chromium',
   etcd: 'etcd-server',
   fio: 'fio',
