@@ -83,6 +83,7 @@ async function readConfig(dir: string): Promise<AgentConfig> {
 /** Kept apart from the store's records: whoever may read it may use the console. */
 async function consoleToken(dir: string): Promise<string> {
   const path = join(dir, 'console-token')
+  // Absent or unreadable: a new one is written, and that fails in words if the folder is the trouble.
   const present = await readFile(path, 'utf8').catch(() => '')
   if (/^[0-9a-f]{64}$/.test(present)) return present
   const token = randomBytes(32).toString('hex')
@@ -413,6 +414,7 @@ function nbdUris(config: AgentConfig, name: string): { tcp: string | null; unix:
  * @throws UserError when it cannot start; the folder is left as it was
  */
 export async function runAgent({ dir }: { dir: string }): Promise<void> {
+  // A folder that cannot be made is reported by whoever opens it, in words.
   await mkdir(dir, { recursive: true }).catch(() => undefined)
   await new Agent(dir).run()
 }
