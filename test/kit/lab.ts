@@ -6,6 +6,7 @@ import { rmSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Event } from '../../agent/contract/events.ts'
 import type { Status, VolumeStatus } from '../../agent/contract/status.ts'
 import { type Headline, headlineOf } from '../../agent/contract/words.ts'
@@ -14,7 +15,7 @@ import { messageOf } from '../lab/answer.ts'
 import { eventsOf, setFault, statusOf } from '../lab/api.ts'
 import { equal } from '../lab/equal.ts'
 import { down, up, wait } from '../lab/lab.ts'
-import { tcpUri, unixUri } from '../lab/layout.ts'
+import { type Place, tcpUri, unixUri } from '../lab/layout.ts'
 import { kill, runningMembers, start, stop } from '../lab/members.ts'
 import { lastLines, signal } from '../lab/processes.ts'
 import { type LabState, memberNamed, membersOf } from '../lab/state.ts'
@@ -23,6 +24,8 @@ import { until } from './until.ts'
 export interface LabOptions {
   readonly witness?: boolean
   readonly sizeBytes?: number
+  /** Where members live who do not live on loopback (test/lab/layout.ts). */
+  readonly places?: Readonly<Record<string, Place>>
   /** Makes folders before the lab comes, e.g. mount points at DIR/a. */
   readonly prepare?: (dir: string) => Promise<void>
   /** Undoes `prepare`, after the agents are gone; called also when `prepare` failed half way. */
@@ -65,6 +68,7 @@ export async function withLab(options: LabOptions, use: (lab: TestLab) => Promis
         sizeBytes: options.sizeBytes ?? 64 * MiB,
         volume: 'disk',
         client: 'tcp',
+        ...(options.places === undefined ? {} : { places: options.places }),
       },
       { limitMs: stepMs, begins: (begun) => alive.add(begun) },
     )
@@ -163,6 +167,18 @@ export class TestLab {
   /** Waits until this one server says so. */
   async waitAt(name: ServerName, headline: Headline, limitMs = stepMs): Promise<void> {
     await until(`${headline} at ${name}`, limitMs, async () => (await this.headline(name)) === headline)
+  }
+
+  /** Asks again and again for that long. @throws when any server's headline is another one meanwhile */
+  async stays(headline: Headline, forMs: number): Promise<void> {
+    const endMs = performance.now() + forMs
+    while (performance.now() < endMs) {
+      for (const name of ['a', 'b'] as const) {
+        const said = await this.headline(name)
+        if (said !== headline) throw new Error(`${name} says ${said}, not ${headline} any more`)
+      }
+      await sleep(50)
+    }
   }
 
   events(name: MemberName): Promise<readonly Event[]> {

@@ -12,6 +12,14 @@ import type { LabState, Member } from './state.ts'
 const socketPathBytes = 95
 const longestSocketName = 'witness-api.sock'
 
+/** Where a member lives, other than on this machine's loopback: for tests with networks of their own. */
+export interface Place {
+  /** An address that is the member's own there; loopback is there, too. */
+  readonly host: string
+  /** A command that becomes the command which follows it, in that place; its process stays the same one. */
+  readonly enter: readonly string[]
+}
+
 export interface LabRequest {
   readonly dir: string
   readonly servers: number
@@ -19,6 +27,8 @@ export interface LabRequest {
   readonly sizeBytes: number
   readonly volume: string
   readonly client: 'tcp' | 'unix'
+  /** By the members' names; who is not in it lives on loopback. */
+  readonly places?: Readonly<Record<string, Place>>
 }
 
 /** What stood in a folder before us; null when there was no folder. */
@@ -65,6 +75,7 @@ export async function layOut(request: LabRequest): Promise<LabState> {
   const members: Member[] = []
   for (const name of names) {
     const storage = name !== 'witness'
+    const place = request.places?.[name]
     await mkdir(path.join(dir, name), { recursive: true })
     members.push({
       name,
@@ -72,6 +83,8 @@ export async function layOut(request: LabRequest): Promise<LabState> {
       dir: path.join(dir, name),
       log: path.join(dir, `${name}.log`),
       api: path.join(socketDir, `${name}-api.sock`),
+      host: place?.host ?? '127.0.0.1',
+      enter: [...(place?.enter ?? [])],
       linkPort: nextPort(),
       consolePort: nextPort(),
       nbdPort: storage ? nextPort() : null,
@@ -101,11 +114,11 @@ export async function writeConfigs(members: readonly Member[]): Promise<void> {
       version: 1,
       name: member.name,
       role: roleOf(member),
-      link: { host: '127.0.0.1', port: member.linkPort, secret },
+      link: { host: member.host, port: member.linkPort, secret },
       peers: members
         .filter((peer) => peer !== member)
-        .map((peer) => ({ name: peer.name, role: roleOf(peer), host: '127.0.0.1', port: peer.linkPort })),
-      nbd: { host: '127.0.0.1', port: member.nbdPort, unix: member.nbdSocket },
+        .map((peer) => ({ name: peer.name, role: roleOf(peer), host: peer.host, port: peer.linkPort })),
+      nbd: { host: member.host, port: member.nbdPort, unix: member.nbdSocket },
       control: { socket: member.api, host: '127.0.0.1', port: member.consolePort },
     })
     // The file holds the cluster's secret.
@@ -113,7 +126,7 @@ export async function writeConfigs(members: readonly Member[]): Promise<void> {
   }
 }
 
-export const tcpUri = (member: Member, volume: string): string => `nbd://127.0.0.1:${member.nbdPort}/${volume}`
+export const tcpUri = (member: Member, volume: string): string => `nbd://${member.host}:${member.nbdPort}/${volume}`
 
 export const unixUri = (member: Member, volume: string): string =>
   `nbd+unix:///${volume}?socket=${(member.nbdSocket ?? '').split('/').map(encodeURIComponent).join('/')}`

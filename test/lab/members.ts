@@ -18,7 +18,7 @@ const ending = new Set(['SIGKILL', 'SIGTERM', 'SIGINT', 'SIGHUP', 'SIGQUIT', 'SI
 export async function launch(state: LabState, member: Member): Promise<ProcessIdentity> {
   // A killed agent leaves its sockets behind: files on which nobody listens. Only the lab's own names are removed.
   for (const socket of [member.api, member.nbdSocket]) if (socket !== null) await rm(socket, { force: true })
-  const started = await startAgent(member.dir, member.log)
+  const started = await startAgent(member.dir, member.log, member.enter)
   member.process = started
   await saveMember(state.dir, member)
   return started

@@ -81,12 +81,25 @@ export function cpuSeconds(pid: number): number | undefined {
 
 /**
  * Starts an agent that outlives this command: own session, nothing but its log file open.
+ * @param enter words before its command, see state.ts
  * @throws CouldNot when the process could not be made
  */
-export async function startAgent(storageDir: string, logFile: string): Promise<ProcessIdentity> {
+export async function startAgent(
+  storageDir: string,
+  logFile: string,
+  enter: readonly string[] = [],
+): Promise<ProcessIdentity> {
   const log = openSync(logFile, 'a')
   try {
-    const child = spawn(process.execPath, [agentEntry, 'agent', '--dir', storageDir], {
+    const [program = process.execPath, ...words] = [
+      ...enter,
+      process.execPath,
+      agentEntry,
+      'agent',
+      '--dir',
+      storageDir,
+    ]
+    const child = spawn(program, words, {
       cwd: path.dirname(path.dirname(path.dirname(agentEntry))),
       detached: true,
       stdio: ['ignore', log, log],

@@ -19,6 +19,10 @@ const member = z.strictObject({
   log: z.string(),
   /** Path of the API's Unix socket. */
   api: z.string(),
+  /** The address on which it listens for servers and clients, and where they look for it. */
+  host: z.string().default('127.0.0.1'),
+  /** Words before the agent's own command, e.g. those that enter a network namespace; they must become the agent. */
+  enter: z.array(z.string()).default([]),
   linkPort: z.number().int(),
   consolePort: z.number().int(),
   /** Null for the witness. */

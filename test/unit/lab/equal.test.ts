@@ -80,7 +80,16 @@ async function withStores(
       if (content !== undefined) await makeStore(place, content)
       const ports = { linkPort: 1, consolePort: 1, nbdPort: 1, nbdSocket: null }
       const files = { dir: place, log: '', api: path.join(dir, 'none.sock') }
-      servers.push({ name, serverId: ids[name], ...files, ...ports, process: null, foundEntries: null })
+      servers.push({
+        name,
+        serverId: ids[name],
+        ...files,
+        ...ports,
+        process: null,
+        host: '127.0.0.1',
+        enter: [],
+        foundEntries: null,
+      })
     }
     await use({
       version: 1,
