@@ -30,8 +30,10 @@ export const limits = {
   clientBytes: 64 * MiB,
   /** Requests a volume executes at once; the others wait in order. */
   volumeRequests: 1024,
-  /** Payload bytes a volume executes at once. */
+  /** Payload bytes a volume executes at once; of its writes less where many volumes share the links (shareOfLinks). */
   volumeBytes: 64 * MiB,
+  /** Bytes. Larger writes are executed in parts, so that the smallest share of the links holds one (W5: blocks stay whole). */
+  writePartBytes: 4 * MiB,
   /** Bytes read from a client that has reached a limit, and kept unhandled. Reading on is how its end is noticed (W9); with
    * clientBytes it is more than a Linux kernel has under way (128 requests of 1280 KiB). */
   clientReadAheadBytes: 128 * MiB,
@@ -119,6 +121,9 @@ export const limits = {
 
   /** Milliseconds a region must have been quiet before its mark comes off (C1): busy regions are marked once. */
   markIdleMs: 3_000,
+  /** Milliseconds (of turned time) without any progress after which the leader begins to form a session anew (E9); a disk that
+   * is to blame has taken its server out long before. */
+  formingStepMs: 30_000,
   /** C4, P7: a joiner that has not applied a write for this long is sent away, so that it does not delay clients. */
   joinerOverdueMs: 5_000,
   /** Milliseconds a step of a resync other than copying may take (a sync of what was copied is the longest). */
@@ -135,7 +140,8 @@ export const limits = {
   controlBytes: 1 * MiB,
   /** Bytes of one link frame: the largest write and its header. */
   frameBytes: 33 * MiB,
-  /** Bytes sent to one peer and not acknowledged by it; beyond this the mirror hands out no credit. */
+  /** Bytes sent to one peer and not acknowledged by it; beyond this the volumes admit no write. All volumes' writes under way
+   * stay within it, so only what an ended session left behind, and copies, bring it near. */
   linkBacklogBytes: 256 * MiB,
   /** Bytes handed to one link socket and not yet taken by the kernel; the rest waits in the stream, where a heartbeat
    * can overtake it: 2 MiB are 16 ms at 1 Gbit/s, far below a lease. */
@@ -187,6 +193,14 @@ export const limits = {
   holdSeconds: 10,
 } as const
 
+/**
+ * @param volumes how many volumes this agent has
+ * @returns bytes of writes that each of them may execute at once: together no more than a link's backlog (N2)
+ */
+export function shareOfLinks(volumes: number): number {
+  return Math.min(limits.volumeBytes, Math.max(limits.writePartBytes, limits.linkBacklogBytes / volumes))
+}
+
 /** @throws InvariantBroken L1 when two limits contradict each other. */
 export function checkLimits(of: { readonly [name in keyof typeof limits]: number } = limits): void {
   const check = (holds: boolean, words: string) => invariant(holds, 'L1', words)
@@ -214,4 +228,12 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.apiStreamBeatMs < of.apiStreamStalledMs, 'a stalled stream is looked at before it is dropped')
   check(of.holdSeconds * 1000 < of.apiLongCallMs, 'who asks for a hold waits longer than it lasts')
   check(of.linkBacklogBytes > of.volumeBytes, 'the link holds all that a volume executes at once')
+  check(
+    of.volumes * of.writePartBytes <= of.linkBacklogBytes,
+    'every volume has a share of the links that holds a write',
+  )
+  const copiesBytes = of.volumes * of.copyPieces * of.copyPieceBytes
+  check(copiesBytes <= of.linkBacklogBytes, 'copies of all volumes fit the links beside writes')
+  check(of.writePartBytes % of.extentBytes === 0, 'parts of a write are cut between extents')
+  check(of.formingStepMs > 2 * of.diskOverdueMs, 'a disk is judged before the forming that waits for it begins anew')
 }

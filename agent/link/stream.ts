@@ -54,14 +54,15 @@ export class Stream {
 
   /**
    * Appends to the stream.
-   * @throws InvariantBroken N2 when twice limits.linkBacklogBytes wait: callers hold credit, so this is our own bug
+   * @throws InvariantBroken N2 when four times limits.linkBacklogBytes wait: writes and copies hold credit for one each, so
+   * this is our own bug
    */
   send(message: Message): void {
     const frame = this.#encoder.encode(message, this.#lastSent + 1, this.#lastReceived)
     this.#lastSent += 1
     this.#frames.push(frame)
     this.#unacknowledgedBytes += frame.bytes
-    invariant(this.#unacknowledgedBytes <= 2 * limits.linkBacklogBytes, 'N2', 'a link backlog grew beyond all credit')
+    invariant(this.#unacknowledgedBytes <= 4 * limits.linkBacklogBytes, 'N2', 'a link backlog grew beyond all credit')
   }
 
   /** Outside the stream: overtakes what waits, is lost with the connection. False when too much waits already. */

@@ -6,6 +6,7 @@
  *       ^------------------------- another run, another configuration, a failure ------------------------'
  */
 import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import type { Configuration } from './configuration.ts'
 import type { MemberMessage, MemberMessageKind, Tell } from './messages.ts'
 import { makeSession, type Session } from './session.ts'
@@ -22,10 +23,15 @@ export interface FormingWorld {
   /** C2's exception and its wait: whether what was told may be opened. */
   mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean
   /** Makes the replicas equal where they may differ; `done(false)` when a member could not. */
-  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): SettledPieces
+  /** Milliseconds in which this server's event loop turned: its own pauses are no delay of others. */
+  turnedMs(): number
   /** The vector that would begin was open before: only a new configuration can tell the two apart. */
   vectorWasUsed(session: Session): void
 }
+
+/** @returns a number that changes whenever a settling gets on */
+export type SettledPieces = () => number
 
 export class Forming {
   readonly #world: FormingWorld
@@ -38,6 +44,10 @@ export class Forming {
   /** Members whose answer the present step still needs. */
   #awaited = new Set<ServerId>()
   readonly #opened = new Set<number>()
+  /** How far the present step is, and since when, in turned time. */
+  #progress = ''
+  #progressMs = 0
+  #settledPieces: SettledPieces = () => 0
 
   constructor(world: FormingWorld) {
     this.#world = world
@@ -98,6 +108,21 @@ export class Forming {
     if (this.#step === 'gathering') this.#tryBegin()
   }
 
+  /** To be called now and then: a step that does not get on any more, whoever is to blame, is begun anew. */
+  tick(): void {
+    this.retry()
+    if (this.#step === 'idle' || this.#step === 'gathering' || this.#step === 'opened') return
+    const progress = `${this.#session?.number} ${this.#step} ${this.#awaited.size} ${this.#settledPieces()}`
+    const now = this.#world.turnedMs()
+    if (progress !== this.#progress) {
+      this.#progress = progress
+      this.#progressMs = now
+    } else if (now - this.#progressMs > limits.formingStepMs) {
+      this.#progress = ''
+      this.#restart()
+    }
+  }
+
   onReady(from: ServerId, session: number): void {
     if (this.#answered(from, session, 'readying')) this.#settle()
   }
@@ -141,7 +166,7 @@ export class Forming {
     const session = this.#session
     if (session === null) return
     this.#step = 'settling'
-    this.#world.settle(session, this.#told(session.configuration), (settled) => {
+    this.#settledPieces = this.#world.settle(session, this.#told(session.configuration), (settled) => {
       if (this.#session !== session || this.#step !== 'settling') return
       if (!settled) {
         // Tried again at the next tick (retry), not at once: whatever failed may need a moment.

@@ -2,6 +2,7 @@
 import type { ServerId, VolumeId } from '../kit/ids.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
 import type { Links } from '../link/messages.ts'
+import type { SettledPieces } from './forming.ts'
 import type { Silence } from './lease.ts'
 import type { Tell } from './messages.ts'
 import type { ArbiterPort } from './proposer.ts'
@@ -19,7 +20,7 @@ export interface MemberHost {
   /** Copies of this session's settling are accepted from now on. */
   beginSettling(session: Session): void
   /** At the leader: see FormingWorld.settle. */
-  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): SettledPieces
   /** Everything settled becomes durable here and its grades sound (C2). */
   makeSettledDurable(done: (failed: boolean) => void): void
   /** The session's messages are executed from now on; nothing is served yet. */

@@ -43,8 +43,8 @@ export class Member {
   #leaveReason = ''
   #leftRuns: ReadonlyMap<ServerId, number> | null = null
   #leaveSentMs = 0
-  /** Since when the own disk has been recording an opened session, in turned time; null while it is not. */
-  #recordingSinceMs: number | null = null
+  /** Since when the own disk has been recording a session, in turned time, and after which stop; null while it is not. */
+  #recording: { readonly stop: number; readonly sinceMs: number } | null = null
 
   constructor(world: MemberWorld, host: MemberHost) {
     this.world = world
@@ -56,8 +56,9 @@ export class Member {
       runOf: (server) => this.#runOf(server),
       send: (to, kind, body) => this.#sendOrTake(to, kind, body),
       mayBegin: () => this.#mayBegin(),
-      mayOpen: (configuration, tells) => mayOpen(configuration, tells),
+      mayOpen,
       settle: (session, tells, done) => host.settle(session, tells, done),
+      turnedMs: () => world.silence.turnedMs,
       vectorWasUsed: () => this.#decisions.renew(),
     })
   }
@@ -93,7 +94,8 @@ export class Member {
 
   /** E8: for how long the own disk has not recorded what a session waits for, milliseconds of turned time. */
   recordingMs(): number {
-    return this.#recordingSinceMs === null ? 0 : this.world.silence.turnedMs - this.#recordingSinceMs
+    const recording = this.#recording
+    return recording?.stop === this.#stops ? this.world.silence.turnedMs - recording.sinceMs : 0
   }
 
   /** Begins this run's part, from what the record says. */
@@ -167,7 +169,7 @@ export class Member {
   /** Every limits.heartbeatMs / 2 or so: judges others, asks the arbiter, tries again. */
   tick(): void {
     this.#considerRemoval()
-    this.#forming.retry()
+    this.#forming.tick()
     if (this.#phase === 'left') this.#repeatLeave()
     this.#decisions.fenceIfWordIsOpen()
     const now = this.world.clock.monotonicMs()
@@ -316,16 +318,18 @@ export class Member {
     const stop = this.#stops
     const failedOrStale = (failed: boolean): boolean => {
       if (stop !== this.#stops) return true
-      if (failed && !this.leave('disk-failed')) this.#formLater(stop)
+      // One that cannot leave tries again; not at once, since the disk may need a moment.
+      const again = () => stop === this.#stops && this.#beginForming()
+      if (failed && !this.leave('disk-failed')) this.world.clock.after(limits.returnBackoffMs, again)
       return failed
     }
     this.#host.makeSettledDurable((failed) => {
       if (failedOrStale(failed)) return
       const { configuration } = session
       const opened = { epoch: configuration.epoch, id: configuration.id, inSync: configuration.inSync }
-      this.#recordingSinceMs = this.world.silence.turnedMs
+      this.#recording = { stop, sinceMs: this.world.silence.turnedMs }
       this.world.record.save({ opened, resyncBegun: false }, (failure) => {
-        this.#recordingSinceMs = null
+        if (stop === this.#stops) this.#recording = null
         if (failedOrStale(failure !== null)) return
         this.#phase = 'recorded'
         this.#told = null
@@ -335,13 +339,6 @@ export class Member {
         this.#host.sessionRecorded(session, time)
         this.#sendOrTake(leaderOf(configuration), 'form.recorded', { session: number })
       })
-    })
-  }
-
-  /** After a failure that this server cannot leave for; not at once, since the disk may need a moment. */
-  #formLater(stop: number): void {
-    this.world.clock.after(limits.returnBackoffMs, () => {
-      if (stop === this.#stops) this.#beginForming()
     })
   }
 

@@ -8,6 +8,7 @@ import { invariant } from '../kit/failure.ts'
 import type { ServerId } from '../kit/ids.ts'
 import { handBack } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
+import { limits } from '../limits.ts'
 import type { Links, WriteKind, WriteMessage } from '../link/messages.ts'
 import { Use } from '../policing/use.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
@@ -97,6 +98,14 @@ export class Outgoing {
   /** Numbers from the oldest write in flight to the newest one: the names that others may remember (C7). */
   get span(): number {
     return this.#nextNumber - this.lowWater
+  }
+
+  /** N2: whether every server that a write goes to has taken most of what was sent before. */
+  linksHaveRoom(): boolean {
+    for (const { server } of this.#targets) {
+      if (this.#world.links.unacknowledgedBytes(server) > limits.linkBacklogBytes) return false
+    }
+    return true
   }
 
   get inFlight(): ReadonlyMap<number, ClientWrite> {

@@ -25,13 +25,22 @@ export class Settler {
   readonly #world: SettlerWorld
   #nextOrder = 1
   readonly #orders = new Map<number, Order>()
+  #pieces = 0
 
   constructor(world: SettlerWorld) {
     this.#world = world
   }
 
-  /** The leader's side. `done(false)`: some member could not; nothing is known about equality then. */
-  settle(session: number, epoch: number, tells: ReadonlyMap<ServerId, Told>, done: (settled: boolean) => void): void {
+  /**
+   * The leader's side. `done(false)`: some member could not; nothing is known about equality then.
+   * @returns a number that changes whenever a piece was copied by this server, or a region by another one
+   */
+  settle(
+    session: number,
+    epoch: number,
+    tells: ReadonlyMap<ServerId, Told>,
+    done: (settled: boolean) => void,
+  ): () => number {
     this.#orders.clear()
     const plan = planSettling(tells, this.#world.store.sizeBytes)
     let next = 0
@@ -43,6 +52,7 @@ export class Settler {
       this.#give(session, epoch, piece, step)
     }
     step(false)
+    return () => this.#pieces
   }
 
   #give(session: number, epoch: number, piece: SettlePiece, done: (failed: boolean) => void): void {
@@ -62,6 +72,7 @@ export class Settler {
     const order = this.#orders.get(body.order)
     if (order === undefined || order.source !== from) return
     this.#orders.delete(body.order)
+    this.#pieces += 1
     order.take(body.failed)
   }
 
@@ -88,6 +99,7 @@ export class Settler {
           open += 1
           copier.copy({ target, session, attempt: 0, offsetBytes, lengthBytes, stamp }, (movedBytes) => {
             open -= 1
+            this.#pieces += 1
             failed ||= movedBytes === null
             pump()
           })

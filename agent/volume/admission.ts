@@ -7,15 +7,24 @@ import { limits } from '../limits.ts'
 export class Admission<Request extends { readonly lengthBytes: number }> {
   readonly #enter: (request: Request) => void
   readonly #hasRoom: () => boolean
+  readonly #mostBytes: () => number
   #requests = 0
   #bytes = 0
   #queue: Request[] = []
   #held = false
 
-  /** @param hasRoom another limit of the one who executes; it may change only when a request leaves */
-  constructor(enter: (request: Request) => void, hasRoom: () => boolean = () => true) {
+  /**
+   * @param hasRoom another limit of the one who executes; whoever changes it other than by a request's leaving calls `pump`
+   * @param mostBytes of all admitted requests; one alone may have more
+   */
+  constructor(
+    enter: (request: Request) => void,
+    hasRoom: () => boolean = () => true,
+    mostBytes: () => number = () => limits.volumeBytes,
+  ) {
     this.#enter = enter
     this.#hasRoom = hasRoom
+    this.#mostBytes = mostBytes
   }
 
   get admitted(): number {
@@ -30,22 +39,23 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
   leave(request: Request): void {
     this.#requests -= 1
     this.#bytes -= request.lengthBytes
-    this.#pump()
+    this.pump()
   }
 
   /** Forgets waiting requests that nobody wants any more (W9); who was admitted leaves by itself. */
   drop(unwanted: (request: Request) => boolean): void {
     this.#queue = this.#queue.filter((request) => !unwanted(request))
-    this.#pump()
+    this.pump()
   }
 
   /** While held nothing new is admitted. */
   hold(held: boolean): void {
     this.#held = held
-    this.#pump()
+    this.pump()
   }
 
-  #pump(): void {
+  /** Admits who fits now. */
+  pump(): void {
     while (!this.#held) {
       const head = this.#queue[0]
       if (head === undefined || !this.#fits(head)) return
@@ -55,12 +65,9 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
   }
 
   #fits(request: Request): boolean {
+    if (!this.#hasRoom()) return false
     if (this.#requests === 0) return true
-    return (
-      this.#hasRoom() &&
-      this.#requests < limits.volumeRequests &&
-      this.#bytes + request.lengthBytes <= limits.volumeBytes
-    )
+    return this.#requests < limits.volumeRequests && this.#bytes + request.lengthBytes <= this.#mostBytes()
   }
 
   #take(request: Request): void {

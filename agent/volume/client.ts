@@ -3,22 +3,12 @@ import { invariant } from '../kit/failure.ts'
 import { limits } from '../limits.ts'
 import type { WriteKind } from '../link/messages.ts'
 import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
-import type { Connection } from './requests.ts'
+import type { Connection, WriteWish } from './requests.ts'
 
 export interface ClientHost {
   readonly sizeBytes: number
   submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
-  submitWrite(
-    connection: Connection,
-    write: {
-      readonly kind: WriteKind
-      readonly offsetBytes: number
-      readonly lengthBytes: number
-      readonly chunks: readonly Uint8Array[]
-      readonly fua: boolean
-    },
-    done: Done,
-  ): void
+  submitWrite(connection: Connection, write: WriteWish, done: Done): void
   submitFlush(connection: Connection, done: Done): void
   detached(client: VolumeClient): void
 }
@@ -43,7 +33,9 @@ export class VolumeClient implements BlockClient {
 
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void {
     this.#check(offsetBytes, lengthBytes, limits.requestBytes)
-    this.#host.submitWrite(this.#connection, { kind: 'data', offsetBytes, lengthBytes, chunks, fua }, done)
+    const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua } as const
+    if (lengthBytes <= limits.writePartBytes) this.#host.submitWrite(this.#connection, write, done)
+    else this.#writeInParts(write, done)
   }
 
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, fua: boolean, done: Done): void {
@@ -62,6 +54,20 @@ export class VolumeClient implements BlockClient {
     if (this.#connection.closed) return
     this.#connection.closed = true
     this.#host.detached(this)
+  }
+
+  /** All parts at once, each a write of its own, cut between blocks (W5). Answered when all of them are, with the first failure. */
+  #writeInParts(write: WriteWish, done: Done): void {
+    const parts = cutWrite(write)
+    let open = parts.length
+    let failure: BlockFailure | null = null
+    for (const part of parts) {
+      this.#host.submitWrite(this.#connection, part, (result) => {
+        failure ??= result
+        open -= 1
+        if (open === 0) done(failure)
+      })
+    }
   }
 
   /** One part after the other, so that a large request holds no more than a part's range and credit at a time. */
@@ -86,4 +92,29 @@ export class VolumeClient implements BlockClient {
       `a request inside the volume: ${offsetBytes}+${lengthBytes}`,
     )
   }
+}
+
+/** Parts that end at multiples of limits.writePartBytes; their chunks are views of the whole one's. */
+function cutWrite(write: WriteWish): WriteWish[] {
+  const parts: WriteWish[] = []
+  let chunks: Uint8Array[] = []
+  let fromBytes = write.offsetBytes
+  let atBytes = fromBytes
+  const endPart = () => {
+    parts.push({ ...write, offsetBytes: fromBytes, lengthBytes: atBytes - fromBytes, chunks })
+    fromBytes = atBytes
+    chunks = []
+  }
+  for (const chunk of write.chunks) {
+    for (let taken = 0; taken < chunk.length; ) {
+      const roomBytes = limits.writePartBytes - (atBytes % limits.writePartBytes)
+      const piece = chunk.subarray(taken, taken + roomBytes)
+      chunks.push(piece)
+      taken += piece.length
+      atBytes += piece.length
+      if (atBytes % limits.writePartBytes === 0) endPart()
+    }
+  }
+  if (atBytes > fromBytes) endPart()
+  return parts
 }

@@ -2,7 +2,7 @@
 import { z } from 'zod'
 import { isIdText, type ServerId, type VolumeId, volumeId } from '../kit/ids.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
-import { limits } from '../limits.ts'
+import { limits, shareOfLinks } from '../limits.ts'
 import { type LinkEvents, type Links, type Message, volumeKeyOf } from '../link/messages.ts'
 import { ArbiterClient } from '../membership/arbiter-client.ts'
 import { Heartbeats } from '../membership/heartbeats.ts'
@@ -97,6 +97,7 @@ export class Engine implements LinkEvents, BlockDevices {
       random,
       log,
       digest,
+      writeShareBytes: () => shareOfLinks(this.volumes.size),
       silence: this.#silence,
       arbiter: this.arbiters.at(known.arbiter.serverId),
       record: new RecordFile(store.records, known.volumeId, record),

@@ -15,6 +15,15 @@ export interface RequestHost {
   ended(request: ReadRequest | WriteRequest): void
 }
 
+/** What one write of a client asks for. */
+export interface WriteWish {
+  readonly kind: WriteKind
+  readonly offsetBytes: number
+  readonly lengthBytes: number
+  readonly chunks: readonly Uint8Array[]
+  readonly fua: boolean
+}
+
 /** A client's connection, as far as its requests need it. */
 export interface Connection {
   /** W9: known closed; nothing of it is started or answered any more. */
@@ -63,19 +72,7 @@ export class WriteRequest extends ClientWrite {
   readonly arrivedMs: number
   readonly #host: RequestHost
 
-  constructor(
-    host: RequestHost,
-    connection: Connection,
-    write: {
-      readonly kind: WriteKind
-      readonly offsetBytes: number
-      readonly lengthBytes: number
-      readonly chunks: readonly Uint8Array[]
-      readonly fua: boolean
-    },
-    arrivedMs: number,
-    done: Done,
-  ) {
+  constructor(host: RequestHost, connection: Connection, write: WriteWish, arrivedMs: number, done: Done) {
     super(write.kind, write.offsetBytes, write.lengthBytes, write.chunks, write.fua)
     this.#host = host
     this.connection = connection

@@ -135,7 +135,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#reads = new Admission((request) => this.policing.acquire(request))
     this.#writes = new Admission(
       (request) => this.policing.acquire(request),
-      () => this.outgoing.span + this.#writes.admitted - this.outgoing.inFlight.size < limits.unconfirmedWrites,
+      () => this.#namesHaveRoom() && this.outgoing.linksHaveRoom(),
+      () => world.writeShareBytes(),
     )
   }
 
@@ -272,8 +273,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.copyTarget.accept(session.number, 0)
   }
 
-  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void {
-    this.settler.settle(session.number, session.configuration.epoch, tells, done)
+  settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): () => number {
+    return this.settler.settle(session.number, session.configuration.epoch, tells, done)
   }
 
   makeSettledDurable(done: (failed: boolean) => void): void {
@@ -387,7 +388,14 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
+    // A link's backlog shrinks without a request of this volume leaving.
+    this.#writes.pump()
     this.#tellWaiting()
+  }
+
+  /** C7: no write begins too far from the oldest one whose name the others have to keep. */
+  #namesHaveRoom(): boolean {
+    return this.outgoing.span + this.#writes.admitted - this.outgoing.inFlight.size < limits.unconfirmedWrites
   }
 
   /** Serving and waiting change also by time alone (leases), so it is looked at again and again. */

@@ -21,6 +21,8 @@ export type VolumeEvent =
 export interface VolumeWorld extends MemberWorld {
   readonly store: ReplicaStore
   readonly digest: Digest
+  /** Bytes of writes that this volume may execute at once beside the agent's other volumes (limits.ts shareOfLinks). */
+  writeShareBytes(): number
   /** A mirror message to a server, this one included (then at the next turn). */
   send(to: ServerId, kind: string, body: Record<string, unknown>): void
   event(kind: VolumeEvent, details: Record<string, string | number>): void

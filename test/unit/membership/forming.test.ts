@@ -123,6 +123,8 @@ describe('forming a session, at its leader (E9)', () => {
   let sent: string[]
   let ready: boolean
   let settling: ((settled: boolean) => void)[]
+  let pieces: number
+  let turnedMs: number
   let used: number
   let told: ReadonlyMap<ServerId, Tell>
   let recordedTime: number
@@ -136,6 +138,8 @@ describe('forming a session, at its leader (E9)', () => {
     sent = []
     ready = true
     settling = []
+    pieces = 0
+    turnedMs = 0
     used = 0
     recordedTime = 0
     one = first()
@@ -151,7 +155,9 @@ describe('forming a session, at its leader (E9)', () => {
       settle: (_session, tells, done) => {
         told = tells
         settling.push(done)
+        return () => pieces
       },
+      turnedMs: () => turnedMs,
       vectorWasUsed: () => {
         used += 1
       },
@@ -199,6 +205,40 @@ describe('forming a session, at its leader (E9)', () => {
     forming.onReady(b, number())
     assert.equal(settling.length, 0)
     assert.equal(forming.step, 'readying')
+  })
+
+  it('begins anew when a step does not get on for its limit, whatever the step, but never one that does', () => {
+    const wait = (ms: number) => {
+      for (let passed = 0; passed < ms; passed += 125) {
+        turnedMs += 125
+        forming.tick()
+      }
+    }
+    const anew = ['form.begin b', 'form.begin a']
+    gatherBoth()
+    forming.tick()
+    take()
+    wait(limits.formingStepMs)
+    assert.deepEqual(take(), [])
+    wait(250)
+    assert.deepEqual(take(), anew, 'nobody became ready')
+    bothReady()
+    for (let hour = 0; hour < 3; hour += 1) {
+      wait(limits.formingStepMs)
+      pieces += 1
+    }
+    wait(limits.formingStepMs)
+    assert.deepEqual(take(), [], 'settling may take as long as it gets on')
+    wait(500)
+    assert.deepEqual(take(), anew)
+    settling.shift()?.(true)
+    assert.deepEqual(take(), [], 'the old settling counts no more')
+    bothReady()
+    settling.shift()?.(true)
+    forming.onRecorded(a, number())
+    take()
+    wait(limits.formingStepMs + 500)
+    assert.deepEqual(take(), anew, 'not everybody recorded')
   })
 
   it('the same words again change nothing; other words begin anew', () => {

@@ -66,9 +66,10 @@ export class RecordingHost implements MemberHost {
   beginSettling(): void {
     this.calls.push('settling')
   }
-  settle(_session: Session, _tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): void {
+  settle(_session: Session, _tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): () => number {
     this.calls.push('settle')
     this.clock.after(5, () => done(this.settles))
+    return () => 0
   }
   makeSettledDurable(done: (failed: boolean) => void): void {
     this.clock.after(1, () => done(!this.durable))

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { beforeEach, describe, it } from 'node:test'
 import { InvariantBroken } from '../../../agent/kit/failure.ts'
+import { limits } from '../../../agent/limits.ts'
 import type { WriteKind, WriteMessage } from '../../../agent/link/messages.ts'
 import { ClientWrite, Outgoing } from '../../../agent/mirror/outgoing.ts'
 import type { StoreFailure } from '../../../agent/store/replica.ts'
@@ -72,6 +73,17 @@ describe('outgoing: one write, every copy', () => {
     outgoing.onWritten(t, 9, [write.number])
     assert.deepEqual([write.answers, write.ended], [[null], 1])
     assert.equal(readAll(clock, disk.replica, 0, 1)[0], 7)
+  })
+
+  it('has no room while one of the servers that a write goes to has not taken what was sent (N2)', () => {
+    outgoing.startSession(9, [b, t])
+    assert.equal(outgoing.linksHaveRoom(), true)
+    links.backlogBytes.set(t, limits.linkBacklogBytes + 1)
+    assert.equal(outgoing.linksHaveRoom(), false)
+    outgoing.startSession(10, [b])
+    assert.equal(outgoing.linksHaveRoom(), true, 'what waits for a server that is out delays nobody')
+    outgoing.addJoiner(t, 1)
+    assert.equal(outgoing.linksHaveRoom(), false)
   })
 
   it('waits for its own replica as well (W1)', () => {

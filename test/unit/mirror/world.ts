@@ -84,6 +84,7 @@ export interface Sent {
 export class RecordingLinks implements Links {
   readonly sent: Sent[] = []
   readonly peers = new Map<ServerId, { run: number; connected: boolean }>()
+  readonly backlogBytes = new Map<ServerId, number>()
 
   send(to: ServerId, message: Message): boolean {
     this.sent.push({ to, message })
@@ -97,8 +98,8 @@ export class RecordingLinks implements Links {
   peer(server: ServerId) {
     return this.peers.get(server)
   }
-  unacknowledgedBytes(): number {
-    return 0
+  unacknowledgedBytes(server: ServerId): number {
+    return this.backlogBytes.get(server) ?? 0
   }
 
   take(): Sent[] {

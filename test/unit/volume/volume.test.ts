@@ -1,13 +1,13 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { InvariantBroken, UserError } from '../../../agent/kit/failure.ts'
-import { limits } from '../../../agent/limits.ts'
+import { limits, shareOfLinks } from '../../../agent/limits.ts'
 import { Admission } from '../../../agent/volume/admission.ts'
 import type { BlockFailure, Done } from '../../../agent/volume/block-device.ts'
 import { type ClientHost, VolumeClient } from '../../../agent/volume/client.ts'
 import { checkSize, Preparation, plan, preparedRecord } from '../../../agent/volume/creation.ts'
 import { Lamport } from '../../../agent/volume/lamport.ts'
-import type { Connection } from '../../../agent/volume/requests.ts'
+import type { Connection, WriteWish } from '../../../agent/volume/requests.ts'
 import { idOf, MiB, volume } from '../mirror/world.ts'
 
 const KiB = 1024
@@ -56,30 +56,48 @@ describe('credit to execute (P7)', () => {
     assert.equal(entered.length, 1)
   })
 
-  it('waits while the one who executes has no room, but never with nothing under way (C7)', () => {
+  it('waits while the one who executes has no room (C7, N2), in order, until it is asked again', () => {
     let room = false
     const { entered, admission: gate } = admission(() => room)
-    const [one, two, three] = [request(1), request(2), request(3)]
+    const [one, two] = [request(1), request(2)]
     gate.admit(one)
     gate.admit(two)
-    gate.admit(three)
-    assert.deepEqual(entered, [one])
+    gate.pump()
+    assert.deepEqual(entered, [])
     room = true
-    gate.leave(one)
-    assert.deepEqual(entered, [one, two, three])
+    gate.pump()
+    assert.deepEqual(entered, [one, two])
+  })
+
+  it('keeps to its share of the links, which shrinks as volumes come; one write of the smallest share always fits', () => {
+    let volumes = 1
+    const entered: number[] = []
+    const gate = new Admission<{ lengthBytes: number }>(
+      (one) => entered.push(one.lengthBytes),
+      () => true,
+      () => shareOfLinks(volumes),
+    )
+    assert.equal(shareOfLinks(1), limits.volumeBytes)
+    volumes = limits.volumes
+    assert.ok(shareOfLinks(volumes) * volumes <= limits.linkBacklogBytes, 'N2: all volumes together')
+    gate.admit(request(limits.writePartBytes))
+    gate.admit(request(512))
+    assert.deepEqual(entered, [limits.writePartBytes])
+    volumes = 1
+    gate.pump()
+    assert.equal(entered.length, 2)
   })
 })
 
 describe('a client of a volume', () => {
   const sizeBytes = 100 * MiB
   const client = () => {
-    const writes: { kind: string; offsetBytes: number; lengthBytes: number; done: Done; connection: Connection }[] = []
+    const writes: (WriteWish & { done: Done; connection: Connection })[] = []
     let detached = 0
     const host: ClientHost = {
       sizeBytes,
       submitRead: (_connection, _offset, _length, done) => done(null, []),
-      submitWrite: (connection, { kind, offsetBytes, lengthBytes }, done) =>
-        writes.push({ kind, offsetBytes, lengthBytes, done, connection }),
+      submitWrite: (connection, wish, done) => writes.push({ ...wish, done, connection }),
       submitFlush: (_connection, done) => done(null),
       detached: () => {
         detached += 1
@@ -130,6 +148,37 @@ describe('a client of a volume', () => {
       ],
     )
     assert.ok(parts.every(([kind]) => kind === 'zero-keep'))
+  })
+
+  it('executes a large write in parts that end between blocks, and answers once, when all parts have ended (W5)', () => {
+    const { made, writes } = client()
+    const answers: (BlockFailure | null)[] = []
+    const data = Buffer.alloc(9 * MiB + 700)
+    for (let at = 0; at + 4 <= data.length; at += 4) data.writeUInt32LE(at, at)
+    const chunks = [data.subarray(0, 100), data.subarray(100, 5 * MiB), data.subarray(5 * MiB)]
+    const fromBytes = 3 * MiB + 512
+    made.write(fromBytes, chunks, data.length, true, (failure) => answers.push(failure))
+    assert.deepEqual(
+      writes.map(({ offsetBytes, lengthBytes }) => [offsetBytes, offsetBytes + lengthBytes]),
+      [
+        [fromBytes, 4 * MiB],
+        [4 * MiB, 8 * MiB],
+        [8 * MiB, 12 * MiB],
+        [12 * MiB, fromBytes + data.length],
+      ],
+    )
+    for (const { offsetBytes, lengthBytes, chunks: part, kind, fua } of writes) {
+      const at = offsetBytes - fromBytes
+      assert.ok(Buffer.concat(part).equals(data.subarray(at, at + lengthBytes)), `bytes of the part at ${offsetBytes}`)
+      assert.deepEqual([kind, fua], ['data', true])
+    }
+    const [one, two, three, four] = writes
+    three?.done(null)
+    one?.done(null)
+    four?.done('no-space')
+    assert.deepEqual(answers, [])
+    two?.done('io')
+    assert.deepEqual(answers, ['no-space'])
   })
 
   it('ends a request in parts with the first failure', () => {
