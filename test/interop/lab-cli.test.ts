@@ -7,22 +7,14 @@ import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
+import { labCommand, mustExit } from '../kit/lab-command.ts'
 import { connectNbd } from '../kit/nbd-client.ts'
-import { type Ran, runTool } from '../kit/tools.ts'
 import { until } from '../kit/until.ts'
 import { identify } from '../lab/processes.ts'
 import { loadState } from '../lab/state.ts'
 
 const labEntry = fileURLToPath(new URL('../lab/main.ts', import.meta.url))
 const limitMs = 90_000
-
-const lab = (...words: string[]): Promise<Ran> => runTool(process.execPath, [labEntry, ...words], limitMs)
-
-async function exits(code: number, ...words: string[]): Promise<string> {
-  const ran = await lab(...words)
-  assert.equal(ran.code, code, `lab ${words.join(' ')} ended with ${ran.code}: ${ran.said}`)
-  return ran.said
-}
 
 /** The members that outside programs read; more may come, none may go. */
 interface Described {
@@ -59,7 +51,7 @@ async function withFolder(use: (dir: string) => Promise<void>): Promise<void> {
   try {
     await use(dir)
   } finally {
-    await lab('down', dir)
+    await labCommand('down', dir)
     await rm(outer, { recursive: true, force: true })
   }
 }
@@ -76,16 +68,16 @@ test('questions that cannot be asked: exit 2 with a sentence', async (t) => {
     ['a name that is none', ['up', '/tmp/mirrorbay-never', '--volume', 'Zwei Worte'], /--volume/],
   ]
   for (const [what, words, about] of wrong) {
-    await t.test(what, async () => assert.match(await exits(2, ...words), about))
+    await t.test(what, async () => assert.match(await mustExit(2, ...words), about))
   }
-  await t.test('help is an answer', async () => assert.match(await exits(0, '--help'), /lab -- COMMAND/))
+  await t.test('help is an answer', async () => assert.match(await mustExit(0, '--help'), /lab -- COMMAND/))
 })
 
 test('up, kill, wait, start, stop, equal, status, down by commands only', async () => {
   await withFolder(async (dir) => {
     await mkdir(path.join(dir, 'a', 'lost+found'), { recursive: true })
     await writeFile(path.join(dir, 'mine.txt'), 'not of the lab')
-    const said = await exits(0, 'up', dir, '--witness', '--size', '64M', '--volume', 'office', '--client', 'unix')
+    const said = await mustExit(0, 'up', dir, '--witness', '--size', '64M', '--volume', 'office', '--client', 'unix')
     assert.equal(said.trim().split('\n').length, 1)
     const described: Described = JSON.parse(said)
     const [a, b] = described.servers
@@ -96,42 +88,42 @@ test('up, kill, wait, start, stop, equal, status, down by commands only', async 
     assert.match(a.nbd, /^nbd\+unix:/)
     assert.match(a.console, /^http:\/\/127\.0\.0\.1:\d+\/.*token=/)
     assert.deepEqual([a.nbdReadonly, a.iscsi, a.iscsiChap], [null, null, null])
-    assert.match(await exits(2, 'up', dir), /already/)
+    assert.match(await mustExit(2, 'up', dir), /already/)
 
-    await exits(0, 'wait', dir, '--headline', 'Protected', '--timeout', '0')
-    await exits(1, 'wait', dir, '--headline', 'Two versions', '--timeout', '0.2')
-    await exits(2, 'wait', dir, '--headline', 'Splendid')
-    await exits(0, 'kill', dir, 'b')
+    await mustExit(0, 'wait', dir, '--headline', 'Protected', '--timeout', '0')
+    await mustExit(1, 'wait', dir, '--headline', 'Two versions', '--timeout', '0.2')
+    await mustExit(2, 'wait', dir, '--headline', 'Splendid')
+    await mustExit(0, 'kill', dir, 'b')
     assert.equal(isAlive(b.pid), false)
-    await exits(1, 'kill', dir, 'b')
-    await exits(2, 'kill', dir, 'z')
-    await exits(2, 'kill', dir, 'a', '--signal', 'BOO')
-    await exits(0, 'wait', dir, '--headline', 'One copy', '--timeout', '20')
+    await mustExit(1, 'kill', dir, 'b')
+    await mustExit(2, 'kill', dir, 'z')
+    await mustExit(2, 'kill', dir, 'a', '--signal', 'BOO')
+    await mustExit(0, 'wait', dir, '--headline', 'One copy', '--timeout', '20')
     const client = await connectNbd(a.nbd)
     await client.write(0, new Uint8Array(8192).fill(5))
     await client.disconnect()
-    assert.match(await exits(1, 'equal', dir), /only one/)
-    await exits(0, 'start', dir, 'b')
-    await exits(0, 'wait', dir)
-    await exits(0, 'equal', dir)
-    await exits(0, 'stop', dir, 'b')
-    await exits(0, 'start', dir, 'b')
-    await exits(0, 'wait', dir)
+    assert.match(await mustExit(1, 'equal', dir), /only one/)
+    await mustExit(0, 'start', dir, 'b')
+    await mustExit(0, 'wait', dir)
+    await mustExit(0, 'equal', dir)
+    await mustExit(0, 'stop', dir, 'b')
+    await mustExit(0, 'start', dir, 'b')
+    await mustExit(0, 'wait', dir)
 
-    const status = JSON.parse(await exits(0, 'status', dir, '--json'))
+    const status = JSON.parse(await mustExit(0, 'status', dir, '--json'))
     assert.equal(status.headlines.a, 'Protected')
     assert.equal(status.servers[0].pid, a.pid)
     assert.equal(status.servers[0].nbd, a.nbd)
     assert.notEqual(status.servers[1].pid, b.pid)
 
     // Two commands at once do not undo each other's notes.
-    await Promise.all(['a', 'b'].map((name) => exits(0, 'kill', dir, name)))
-    await Promise.all(['a', 'b'].map((name) => exits(0, 'start', dir, name)))
-    await exits(0, 'wait', dir)
-    await exits(0, 'kill', dir, 'a')
-    await exits(0, 'kill', dir, 'witness', '--signal', 'TERM')
-    await exits(0, 'kill', dir, 'b')
-    await exits(0, 'down', dir)
+    await Promise.all(['a', 'b'].map((name) => mustExit(0, 'kill', dir, name)))
+    await Promise.all(['a', 'b'].map((name) => mustExit(0, 'start', dir, name)))
+    await mustExit(0, 'wait', dir)
+    await mustExit(0, 'kill', dir, 'a')
+    await mustExit(0, 'kill', dir, 'witness', '--signal', 'TERM')
+    await mustExit(0, 'kill', dir, 'b')
+    await mustExit(0, 'down', dir)
     for (const pid of [a.pid, ...described.witness.pids]) assert.equal(isAlive(pid), false)
     // What stood there before is still there, and nothing else.
     assert.deepEqual((await readdir(dir)).sort(), ['a', 'mine.txt'])
@@ -157,19 +149,19 @@ test('Ctrl-C while it comes up leaves nothing behind', async () => {
 
 test('equal works without agents, and finds the first difference', async () => {
   await withFolder(async (dir) => {
-    const described: Described = JSON.parse(await exits(0, 'up', dir, '--size', '64M'))
+    const described: Described = JSON.parse(await mustExit(0, 'up', dir, '--size', '64M'))
     const [a] = described.servers
     assert.ok(a !== undefined)
     const client = await connectNbd(a.nbd)
     for (let at = 0; at < 16; at++) await client.write(at * 1024 * 1024, new Uint8Array(1024 * 1024).fill(at + 1))
     await client.flush()
     await client.disconnect()
-    await exits(0, 'equal', dir)
-    await Promise.all([exits(0, 'kill', dir, 'a'), exits(0, 'kill', dir, 'b')])
-    await exits(0, 'equal', dir)
+    await mustExit(0, 'equal', dir)
+    await Promise.all([mustExit(0, 'kill', dir, 'a'), mustExit(0, 'kill', dir, 'b')])
+    await mustExit(0, 'equal', dir)
     // Behind the stores' backs: one byte of one copy, wherever its data files hold it.
     await turnOneByte(path.join(dir, 'b', 'data'))
-    assert.match(await exits(1, 'equal', dir), /differ.*byte \d+/)
+    assert.match(await mustExit(1, 'equal', dir), /differ.*byte \d+/)
   })
 })
 
