@@ -1,0 +1,177 @@
+/**
+ * The lab's `fault`, given as a command, under clients at both servers: a disk that is slow, full or failing takes at
+ * most its own server out; clients at the other one see no error, and nobody ever sees an older value (R1, C6, C8, E8).
+ *
+ * As far as built: a full disk leaves the set at the first write that needs space there (credit for space is not built,
+ * see agent/mirror/README.md), and a store whose disk failed returns with the next run (agent/store/README.md).
+ */
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { type ServerName, type TestLab, withLab } from '../kit/lab.ts'
+import { mustExit } from '../kit/lab-command.ts'
+import { Load } from '../kit/load.ts'
+import { connectNbd } from '../kit/nbd-client.ts'
+import { TookTooLong, until, within } from '../kit/until.ts'
+
+const MiB = 1024 * 1024
+/** The longest that a client of the healthy server may wait: a joiner that hangs is sent away after 5 s (C4, P7). */
+const stallMs = 8_000
+const stepMs = 30_000
+const unansweredMs = 1_000
+const both = ['a', 'b'] as const
+
+const serversOf = (lab: TestLab) => both.map((name) => ({ name, uri: lab.uri(name) }))
+
+const loadAt = (lab: TestLab, seed: number, connectionsPerServer = 2, depth = 2): Promise<Load> =>
+  Load.begin({ servers: serversOf(lab), blocks: 256, connectionsPerServer, depth, seed })
+
+const goesOn = (load: Load, name: ServerName, writes = 30): Promise<unknown> => {
+  const before = load.report(name).writes
+  return until(`more writes at ${name}`, stepMs, () => load.report(name).writes > before + writes)
+}
+
+const isInSync = async (lab: TestLab, at: ServerName, name: ServerName): Promise<boolean> =>
+  (await lab.volume(at)).replicas.some((replica) => replica.serverName === name && replica.state === 'in-sync')
+
+/** The reason that b's activity list gives for the last time that somebody left. */
+async function lastLeft(lab: TestLab): Promise<unknown> {
+  const left = (await lab.events('b')).findLast((event) => event.kind === 'server-left')
+  return left === undefined ? undefined : { server: left.server, reason: left.details.reason }
+}
+
+async function judge(t: TestContext, lab: TestLab, load: Load): Promise<void> {
+  const violations = await load.stop(serversOf(lab))
+  const [a, b] = [load.report('a'), load.report('b')]
+  t.diagnostic(
+    `${load.answered()} requests; longest wait at a ${Math.round(a.longestMs)} ms, at b ${Math.round(b.longestMs)} ms; a refused ${a.refusals.length}, closed ${a.lost}`,
+  )
+  assert.deepEqual(violations.slice(0, 5), [])
+  assert.deepEqual(b.refusals, [], 'the healthy server refused requests')
+  assert.equal(b.lost, 0, 'the healthy server closed connections')
+  await lab.mustBeEqual()
+}
+
+async function slowDisk(t: TestContext, lab: TestLab): Promise<void> {
+  // Few requests: each of them waits for several calls of the slow disk.
+  const load = await loadAt(lab, 1, 1, 1)
+  for (const name of both) await goesOn(load, name)
+  const { epoch } = await lab.volume('a')
+  await mustExit(0, 'fault', lab.dir, 'a', 'slow=2000')
+  await until('a request that felt it', stepMs, () => both.some((name) => load.report(name).longestMs > 1_900))
+  await lab.stays('Protected', 5_000)
+  await mustExit(0, 'fault', lab.dir, 'a', 'off')
+  for (const name of both) await goesOn(load, name)
+  await judge(t, lab, load)
+  assert.equal((await lab.volume('b')).epoch, epoch, 'somebody was removed')
+  assert.deepEqual([load.report('a').refusals, load.report('a').lost], [[], 0])
+}
+
+async function fullDisk(t: TestContext, lab: TestLab): Promise<void> {
+  const load = await loadAt(lab, 2)
+  const { epoch } = await lab.volume('a')
+  await mustExit(0, 'fault', lab.dir, 'a', 'disk-full')
+  // What needs no new space goes on, at both.
+  for (const name of both) await goesOn(load, name, 100)
+  await lab.stays('Protected', 1_000)
+  assert.equal((await lab.volume('b')).epoch, epoch)
+  const client = await connectNbd(lab.uri('b'))
+  try {
+    const written = new Uint8Array(MiB).fill(0x51)
+    await within('a first write at b', stallMs, client.write(32 * MiB, written))
+    await until('a leaves', stepMs, async () => !(await isInSync(lab, 'b', 'a')))
+    assert.deepEqual(await lastLeft(lab), { server: 'a', reason: 'disk-full' })
+    await goesOn(load, 'b')
+    await mustExit(0, 'fault', lab.dir, 'a', 'off')
+    await lab.wait('Protected')
+    await goesOn(load, 'a')
+    await judge(t, lab, load)
+    await readsAt(lab, 'a', 32 * MiB, written)
+  } finally {
+    client.destroy()
+  }
+}
+
+async function failingDisk(t: TestContext, lab: TestLab): Promise<void> {
+  const load = await loadAt(lab, 3)
+  for (const name of both) await goesOn(load, name)
+  await mustExit(0, 'fault', lab.dir, 'a', 'disk-fail')
+  await until('a leaves', stepMs, async () => !(await isInSync(lab, 'b', 'a')))
+  assert.deepEqual(await lastLeft(lab), { server: 'a', reason: 'disk-failed' })
+  await goesOn(load, 'b', 100)
+  const before = load.report('a').writes
+  await waitsAt(lab, 'a')
+  await goesOn(load, 'b')
+  assert.equal(load.report('a').writes, before, 'a server with a failed disk acknowledged writes')
+  assert.ok(load.report('b').longestMs < stallMs, `a client of b waited ${load.report('b').longestMs} ms`)
+  // The fault ends with the agent's process; the copy that missed writes is brought back.
+  await lab.kill('a')
+  await lab.start('a')
+  await lab.wait('Protected')
+  for (const name of both) await goesOn(load, name)
+  await judge(t, lab, load)
+}
+
+/** A new client at a server that waits gets no answer, neither a right one nor a wrong one. */
+async function waitsAt(lab: TestLab, name: ServerName): Promise<void> {
+  const client = await connectNbd(lab.uri(name))
+  const read = client.read(0, 4096)
+  // Ended by destroy(), after the test has seen that it waits.
+  read.catch(() => undefined)
+  try {
+    await assert.rejects(within(`a read at ${name}`, unansweredMs, read), TookTooLong)
+  } finally {
+    client.destroy()
+  }
+}
+
+async function readsAt(lab: TestLab, name: ServerName, offsetBytes: number, expected: Uint8Array): Promise<void> {
+  const client = await connectNbd(lab.uri(name))
+  try {
+    const found = await client.read(offsetBytes, expected.length)
+    assert.equal(Buffer.compare(found, expected), 0, `${name} does not hold what was written meanwhile`)
+  } finally {
+    client.destroy()
+  }
+}
+
+test('faults of one disk, under clients at both servers', async (t) => {
+  await withLab({ witness: true }, async (lab) => {
+    await t.test('slow by 2 s a call: everybody waits, nobody is removed', (t) => slowDisk(t, lab))
+    await t.test('full: only a first write needs space; its server leaves and returns', (t) => fullDisk(t, lab))
+    await t.test('failing: its server leaves, the other goes on without an error', (t) => failingDisk(t, lab))
+  })
+})
+
+test('faults that cannot be made: exit 2 with a sentence', async (t) => {
+  await withLab({ witness: true }, async (lab) => {
+    const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
+      ['no fault', ['fault', lab.dir, 'a'], /fault takes 3 words, not 2/],
+      ['an unknown one', ['fault', lab.dir, 'a', 'rust'], /a fault is disk-fail, .* or off, not "rust"/],
+      ['slow by nothing', ['fault', lab.dir, 'a', 'slow=0'], /not "slow=0"/],
+      ['slow by a word', ['fault', lab.dir, 'a', 'slow=very'], /not "slow=very"/],
+      ['slower than anybody waits', ['fault', lab.dir, 'a', 'slow=600001'], /a did not take "disk-slow": .*600000/s],
+      ['a bit of no place', ['fault', lab.dir, 'a', 'bitflip=-1'], /not "bitflip=-1"/],
+      ['a flipped bit: not built', ['fault', lab.dir, 'a', 'bitflip=4096'], /cannot do "bitflip" yet: .*not built/],
+      ['a server that is none', ['fault', lab.dir, 'z', 'off'], /no "z", only a, b, witness/],
+      ['a folder without a lab', ['fault', '/nonexistent/lab', 'a', 'off'], /no lab in/],
+    ]
+    for (const [what, words, about] of wrong) {
+      await t.test(what, async () => assert.match(await mustExit(2, ...words), about))
+    }
+    await t.test('a server that is down, and after its return', async () => {
+      await lab.kill('b')
+      assert.match(await mustExit(2, 'fault', lab.dir, 'b', 'disk-fail'), /b is not running/)
+      await lab.start('b')
+      await lab.wait('Protected')
+      await mustExit(0, 'fault', lab.dir, 'b', 'off')
+      // Nothing of what was refused is left behind.
+      const client = await connectNbd(lab.uri('b'))
+      try {
+        await within('a write', stepMs, client.write(MiB, new Uint8Array(4096).fill(7)))
+      } finally {
+        client.destroy()
+      }
+      await lab.mustBeEqual()
+    })
+  })
+})
