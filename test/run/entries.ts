@@ -70,6 +70,14 @@ export const parts = {
     fileMinutes: 4,
     tools: ['qemu-io', 'nbdcopy', 'nbdfuse', 'fusermount3', 'fio', 'mkfs.ext4', 'fsck.ext4'],
   },
+  namespaces: {
+    kind: 'files',
+    about: 'real agents on machines with networks of their own: cables pulled, slow, deaf in one direction',
+    glob: 'test/namespaces/**/*.test.ts',
+    concurrency: 1,
+    fileMinutes: 5,
+    tools: ['ip', 'tc', 'nsenter', 'unshare', 'qemu-io'],
+  },
   ui: {
     kind: 'files',
     about: 'the window in a browser',
@@ -129,7 +137,7 @@ export const entries = {
     script: 'npm run test:full',
     minutes: 60,
     length: 'full',
-    parts: [...withHouse.slice(0, 7), 'crash', 'interop', 'judges', 'ui', 'install', 'claims'],
+    parts: [...withHouse.slice(0, 7), 'crash', 'interop', 'namespaces', 'judges', 'ui', 'install', 'claims'],
   },
   'test:long': { script: 'npm run test:long', minutes: 600, length: 'long', parts: ['sim', 'crash', 'interop'] },
 } as const satisfies Record<string, Entry>
