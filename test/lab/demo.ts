@@ -17,13 +17,14 @@ import { chooseClient } from './real-client.ts'
 import { type LabState, membersOf } from './state.ts'
 import { story } from './story.ts'
 
-const help = `npm run demo -- [--auto] [--stay]
+const help = `npm run demo -- [--auto] [--stay] [--no-install]
 
 Two servers and a tiebreaker on this machine become one shared disk. A client writes at one server and
 reads at the other, each server is killed and comes back, and every step is proved by reading bytes.
 
-  --auto   end when the story is told (default without a terminal)
-  --stay   keep the servers up until Ctrl-C, to look at and to play with (default on a terminal)`
+  --auto         end when the story is told (default without a terminal)
+  --stay         keep the servers up until Ctrl-C, to look at and to play with (default on a terminal)
+  --no-install   call no apt: without qemu-io and nbdcopy the project's own client is taken`
 
 const sizeBytes = 512 * 1024 * 1024
 const volume = 'office'
@@ -55,6 +56,8 @@ async function tell(words: string, run: () => Promise<string>): Promise<void> {
 
 interface Wish {
   readonly stay: boolean
+  /** Whether apt may be asked for a client where there is none. */
+  readonly install: boolean
 }
 
 function readWish(): Wish | null {
@@ -62,11 +65,13 @@ function readWish(): Wish | null {
     options: {
       auto: { type: 'boolean', default: false },
       stay: { type: 'boolean', default: false },
+      'no-install': { type: 'boolean', default: false },
       help: { type: 'boolean', short: 'h', default: false },
     },
   })
   if (values.help) return null
-  return { stay: values.stay || (!values.auto && onTerminal && process.stdin.isTTY === true) }
+  const stay = values.stay || (!values.auto && onTerminal && process.stdin.isTTY === true)
+  return { stay, install: !values['no-install'] }
 }
 
 /** Settles when the person presses Ctrl-C, or the machine asks the demo to end. */
@@ -85,10 +90,10 @@ const aborted = (signal: AbortSignal): Promise<never> =>
 
 class Interrupted extends Error {}
 
-async function prepare(folder: string) {
+async function prepare(folder: string, wish: Wish) {
   if (findTool('qemu-io') === null && findTool('nbdcopy') === null) {
     out('Neither qemu-io nor nbdcopy is here.')
-    installMissing(['qemu-io'])
+    if (wish.install) installMissing(['qemu-io'])
   }
   const client = chooseClient(folder)
   try {
@@ -108,7 +113,7 @@ async function play(wish: Wish): Promise<void> {
   const folder = await mkdtemp(path.join(os.tmpdir(), 'mirrorbay-demo-'))
   let state: LabState | undefined
   try {
-    const client = await prepare(folder)
+    const client = await prepare(folder, wish)
     out(`\n${styled('bold', 'Mirrorbay')}: two ordinary servers become one shared disk.`)
     out(`Every step is proved by reading bytes with ${styled('bold', client.name)}.\n`)
     const beganMs = performance.now()

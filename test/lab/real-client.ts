@@ -40,22 +40,26 @@ const qemuIoClient: RealClient = {
   },
 }
 
-/** nbdcopy copies whole disks only: a piece is written into a copy of the disk, which is then copied back. */
+/**
+ * nbdcopy copies whole disks only. A piece is written from an image that holds nothing else: told that the disk is zero
+ * already, nbdcopy leaves out the image's holes, so that what others write meanwhile is not overwritten.
+ */
 function nbdcopyClient(folder: string): RealClient {
   const image = path.join(folder, 'nbdcopy.img')
-  const fetch = (uri: string) => mustRun('nbdcopy', [uri, image])
   return {
     name: 'nbdcopy',
     async write(uri, pieces) {
-      await fetch(uri)
-      const file = await open(image, 'r+')
-      for (const piece of pieces) await file.write(bytesOf(piece), 0, piece.lengthBytes, piece.offsetBytes)
-      await file.close()
-      await mustRun('nbdcopy', ['--flush', image, uri])
+      const file = await open(image, 'w')
+      try {
+        for (const piece of pieces) await file.write(bytesOf(piece), 0, piece.lengthBytes, piece.offsetBytes)
+      } finally {
+        await file.close()
+      }
+      await mustRun('nbdcopy', ['--destination-is-zero', '--flush', image, uri])
     },
     async verify(uri, pieces) {
       await rm(image, { force: true })
-      await fetch(uri)
+      await mustRun('nbdcopy', [uri, image])
       for (const piece of pieces) {
         const { offsetBytes: start, lengthBytes } = piece
         let at = start

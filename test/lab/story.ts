@@ -61,6 +61,7 @@ export function story(state: LabState, client: RealClient): readonly Step[] {
     must(await wait(state, 'One copy', backMs))
     await client.write(uri(survivor), victim === 'b' ? whileBAway : whileAAway)
     await pulse.end()
+    if (pulse.writes === before) throw new Error(`the client at ${survivor.toUpperCase()} did not get on`)
     await pulse.verify(uri(survivor))
     return `${pulse.writes - before} more writes, no error; the longest waited ${seconds(pulse.longestMs)}`
   }
