@@ -232,13 +232,15 @@ function judgeEra(
   until: Instant,
   candidates: ReadonlySet<number>[] | null,
 ): string | null {
-  const inside = operations
+  const inside: Judged[] = operations
     .filter((operation) => operation.begin < until && operation.end > from)
     .map((operation) => ({
       ...operation,
       begin: Math.max(from, operation.begin),
-      // Cut off by the loss: it may have happened before, or not.
-      end: operation.end > until ? Number.POSITIVE_INFINITY : operation.end,
+      // Cut off by the loss at the end of this era: it may have happened before it, or not. Begun before the one at its
+      // start: it may have happened before that one, whatever its answer says and however late it came.
+      end: operation.end > until || operation.begin < from ? Number.POSITIVE_INFINITY : operation.end,
+      latest: operation.end,
     }))
     .filter((operation) => operation.kind === 'write' || operation.end !== Number.POSITIVE_INFINITY)
   const shown = new Set<number>()
@@ -253,6 +255,9 @@ function judgeEra(
   return new Search(counted, start, candidates).run()
 }
 
+/** An operation in an era; without `end` it may be left out, but comes after nothing that began later than `latest`. */
+type Judged = BlockOperation & { readonly latest: Instant }
+
 interface Step {
   /** Every operation before this index is in the order already. */
   readonly low: number
@@ -264,7 +269,7 @@ interface Step {
 }
 
 class Search {
-  readonly #operations: readonly BlockOperation[]
+  readonly #operations: readonly Judged[]
   readonly #candidates: ReadonlySet<number>[] | null
   readonly #seen = new Set<string>()
   readonly #done: boolean[]
@@ -275,7 +280,7 @@ class Search {
   #furthest = -1
   #stuckAt: BlockOperation | null = null
 
-  constructor(operations: readonly BlockOperation[], start: number[], candidates: ReadonlySet<number>[] | null) {
+  constructor(operations: readonly Judged[], start: number[], candidates: ReadonlySet<number>[] | null) {
     this.#operations = operations
     this.#state = start
     this.#candidates = candidates
@@ -365,8 +370,9 @@ class Search {
       const operation = operations[index]
       if (operation === undefined || operation.begin > earliestEnd) break
       if (this.#done[index] === true) continue
-      if (operation.kind === 'write') branches.push(index)
-      else {
+      if (operation.kind === 'write') {
+        if (this.#isInTime(operation)) branches.push(index)
+      } else {
         const after = this.#after(operation)
         if (after === this.#state) return index
         if (after !== null) branches.push(index)
@@ -374,6 +380,16 @@ class Search {
       }
     }
     return -1
+  }
+
+  /** Whether nothing stands in the order yet that began after the operation had been answered. */
+  #isInTime(operation: Judged): boolean {
+    if (operation.end !== Number.POSITIVE_INFINITY || operation.latest === Number.POSITIVE_INFINITY) return true
+    for (let index = this.#operations.length - 1; index >= 0; index -= 1) {
+      if ((this.#operations[index]?.begin ?? 0) <= operation.latest) return true
+      if (this.#done[index] === true) return false
+    }
+    return true
   }
 
   /** @returns the state after it, the present one when it changes nothing, null when it does not fit */
