@@ -88,8 +88,13 @@ export class Directed {
   /** All up and connected; no volume yet. */
   start(): this {
     for (const server of this.all) server.start()
-    this.until('all servers see each other', () => this.all.every((server) => this.#seesAll(server)))
+    this.untilConnected()
     return this
+  }
+
+  /** Runs until all servers see each other. */
+  untilConnected(): void {
+    this.until('all servers see each other', () => this.all.every((server) => this.#seesAll(server)))
   }
 
   #seesAll(server: SimServer): boolean {
@@ -97,14 +102,14 @@ export class Directed {
     return this.all.every((other) => other === server || links?.peer(other.id)?.connected === true)
   }
 
-  /** Asks the first server for the volume. @returns what became of it, once it is known */
-  create(options: { name?: string; sizeBytes?: number } = {}): { outcome: string | null } {
+  /** Asks a server, the first one if no other is named, for the volume. @returns what became of it, once it is known */
+  create(options: { at?: number; sizeBytes?: number } = {}): { outcome: string | null } {
     const made: { outcome: string | null } = { outcome: null }
-    const { engine } = this.server(0)
-    if (engine === null) throw new Error('the first server is not up')
+    const { engine } = this.server(options.at ?? 0)
+    if (engine === null) throw new Error('that server is not up')
     engine.creations
       .create({
-        name: options.name ?? 'd',
+        name: 'd',
         sizeBytes: options.sizeBytes ?? MiB,
         arbiter: { kind: 'witness', serverId: this.witness.id },
         servers: this.servers.map(({ id }) => id),
