@@ -79,6 +79,12 @@ async function demo(
   }
 }
 
+/** What the builder of the window keeps in the temporary folder is its own. */
+async function leftNothing(temporary: string): Promise<void> {
+  const ours = (await readdir(temporary)).filter((name) => name.startsWith('mirrorbay'))
+  assert.deepEqual(ours, [], 'the demo left something behind')
+}
+
 const toolOf = (tool: Tool | null): Tool[] => (tool === null ? [] : [tool])
 
 async function tellsAll(t: TestContext, tool: Tool | null, says: string): Promise<void> {
@@ -92,7 +98,7 @@ async function tellsAll(t: TestContext, tool: Tool | null, says: string): Promis
     assert.ok(proved.endsWith(`with ${says}.`), said)
     assert.equal(said.includes('Neither qemu-io nor nbdcopy is here.'), tool === null, said)
     assert.ok(!said.includes('Installing'), said)
-    assert.deepEqual(await readdir(temporary), [], 'the demo left something behind')
+    await leftNothing(temporary)
     t.diagnostic(proved)
   })
 }
@@ -140,7 +146,7 @@ test('a demo that reads one wrong byte has proved nothing: it ends with 1', {
           assert.match(said, /✗ A client writes at server A; another reads the same bytes at server B/)
           assert.match(said, /Not proved: .*(byte 4096 is 200, 1 was written|Pattern verification failed at offset 0)/s)
           assert.match(said, /Everything that the demo started has ended/)
-          assert.deepEqual(await readdir(folder), ['bin'], 'the demo left something behind')
+          await leftNothing(folder)
         }),
       ),
     ),
