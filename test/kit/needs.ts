@@ -18,6 +18,7 @@ export const debianPackages = {
   fio: 'fio',
   fsfreeze: 'util-linux',
   fusermount3: 'fuse3',
+  gcc: 'gcc',
   git: 'git',
   ip: 'iproute2',
   'iscsi-test-cu': 'libiscsi-bin',

@@ -54,6 +54,15 @@ export const parts = {
     fileMinutes: 5,
     tools: [],
   },
+  model: {
+    kind: 'files',
+    about: 'policing, every state: as a model (spin), and the code itself',
+    glob: 'test/model/**/*.test.ts',
+    // One file runs two searches at once, each with up to 2 GB of memory.
+    concurrency: 1,
+    fileMinutes: 8,
+    tools: ['spin', 'gcc'],
+  },
   crash: {
     kind: 'files',
     about: 'kill -9, frozen and full disks',
@@ -137,7 +146,7 @@ export const entries = {
     script: 'npm run test:full',
     minutes: 60,
     length: 'full',
-    parts: [...withHouse.slice(0, 7), 'crash', 'interop', 'namespaces', 'judges', 'ui', 'install', 'claims'],
+    parts: [...withHouse.slice(0, 7), 'model', 'crash', 'interop', 'namespaces', 'judges', 'ui', 'install', 'claims'],
   },
   'test:long': { script: 'npm run test:long', minutes: 600, length: 'long', parts: ['sim', 'crash', 'interop'] },
 } as const satisfies Record<string, Entry>

@@ -10,6 +10,7 @@ import { debianPackages, findProgram, findTool, type Tool } from '../kit/needs.t
 const companions: Partial<Record<Tool, readonly string[]>> = {
   'qemu-io': ['qemu-block-extra'],
   chromium: ['fonts-dejavu-core'],
+  gcc: ['libc6-dev'],
 }
 
 /** Milliseconds. apt on a slow mirror; then the tests go on without. */
