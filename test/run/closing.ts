@@ -5,6 +5,8 @@ interface Closing {
   readonly results: readonly PartResult[]
   /** Somebody ended the run before its last part. */
   readonly stopped: boolean
+  /** The same command goes on from here. */
+  readonly goesOn: boolean
   readonly durationMs: number
   /** What the entry should take at most. */
   readonly aimMs: number
@@ -21,7 +23,7 @@ function byReason(skipped: readonly TestResult[]): [reason: string, times: numbe
 
 /** @returns the lines to print, the last one for whoever reads only that, and the exit code of the run */
 export function closingOf(closing: Closing): { lines: string[]; exitCode: number } {
-  const { results, stopped, durationMs, aimMs, strict } = closing
+  const { results, stopped, goesOn, durationMs, aimMs, strict } = closing
   const tests = results.flatMap((part) => part.tests)
   const { passed, failed, skipped } = count(tests)
   const lines = ['', ...results.map((part) => `${part.part.padEnd(11)} ${inSeconds(part.durationMs).padStart(8)}`)]
@@ -33,6 +35,7 @@ export function closingOf(closing: Closing): { lines: string[]; exitCode: number
   }
   if (strict && skipped > 0) lines.push('CI=true: a skipped test is no success.')
   if (stopped) lines.push('Stopped before the end: the parts that did not run are not counted.')
+  if (stopped && goesOn) lines.push('The same command goes on from here; with --restart it begins anew.')
   if (durationMs > aimMs) lines.push(`Took ${inSeconds(durationMs)}, more than the aim of ${inSeconds(aimMs)}.`)
   lines.push(
     ...nodeStyle({ suites: results.length, passed, failed, skipped, durationMs }),

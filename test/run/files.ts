@@ -8,6 +8,8 @@ import { globSync } from 'node:fs'
 import { join, relative } from 'node:path'
 import { run } from 'node:test'
 import { spec } from 'node:test/reporters'
+import { journalVariables } from '../kit/journal.ts'
+import { type GoingOn, toldAsDone } from './going-on.ts'
 import { endProcesses, type Leftover, leftoversOf, stampName } from './leftovers.ts'
 import { inSeconds, type TestResult } from './outcome.ts'
 
@@ -19,22 +21,52 @@ interface FilesRun {
   readonly fileMs: number
   /** Ends everything at once (Ctrl-C). */
   readonly signal: AbortSignal
+  /** Files that it knows as done are not run again; null: all are run. */
+  readonly journal: GoingOn | null
+}
+
+/** What came of the files, and how long those took that need not run again. */
+interface FilesResult {
+  readonly tests: TestResult[]
+  readonly beforeMs: number
 }
 
 /** @returns one result per test, and one more for whatever went wrong around the tests */
-export async function runFiles(options: FilesRun): Promise<TestResult[]> {
-  const { part, root, glob } = options
+export async function runFiles(options: FilesRun): Promise<FilesResult> {
+  const { part, root, glob, journal } = options
   const files = globSync(glob, { cwd: root }).sort()
-  if (files.length === 0) return [failure(part, glob, 'has tests', `no file matches ${glob}`)]
-  const results: TestResult[] = []
-  const waiting = [...files]
+  if (files.length === 0) return { tests: [failure(part, glob, 'has tests', `no file matches ${glob}`)], beforeMs: 0 }
+  const done = files.map((file) => journal?.endedBefore(part, file)).filter((piece) => piece !== undefined)
+  for (const piece of done) process.stdout.write(`${toldAsDone(piece)}\n`)
+  const tests: TestResult[] = done.flatMap((piece) => piece.tests)
+  const waiting = files.filter((file) => journal?.endedBefore(part, file) === undefined)
   const worker = async () => {
     for (let file = waiting.shift(); file !== undefined && !options.signal.aborted; file = waiting.shift()) {
-      results.push(...(await runFile(file, options)))
+      tests.push(...(await runFile(file, options)))
     }
   }
-  await Promise.all(Array.from({ length: options.concurrency }, worker))
-  return results
+  const progress = journal?.tellProgress()
+  try {
+    await Promise.all(Array.from({ length: options.concurrency }, worker))
+  } finally {
+    progress?.stop()
+  }
+  return { tests, beforeMs: done.reduce((sum, { durationMs }) => sum + durationMs, 0) }
+}
+
+/** As `runTests`, and written into the journal; a file that was stopped stays open there. */
+async function runFile(file: string, options: FilesRun): Promise<TestResult[]> {
+  const { part, journal, signal } = options
+  const startedMs = performance.now()
+  const stamp = randomBytes(8).toString('hex')
+  const before = journal?.failedBefore(part, file) ?? []
+  journal?.began(part, file, stamp)
+  const results = [...(await runTests(file, stamp, options)), ...(await leftBehind(part, file, stamp))]
+  // What failed before the file was stopped has failed, even if it passed now.
+  const lost = before.filter((old) => !results.some(({ name, outcome }) => outcome === 'failed' && name === old.name))
+  const tests = [...lost, ...results]
+  if (!signal.aborted) journal?.ended({ part, file, durationMs: performance.now() - startedMs, tests })
+  return tests
 }
 
 const failure = (part: string, file: string, name: string, reason: string): TestResult => ({
@@ -54,14 +86,16 @@ async function leftBehind(part: string, file: string, stamp: string): Promise<Te
   return [failure(part, file, 'leaves no process behind', `still running after the last test: ${named}`)]
 }
 
-async function runFile(file: string, { part, root, fileMs, concurrency, signal }: FilesRun): Promise<TestResult[]> {
+async function runTests(file: string, stamp: string, options: FilesRun): Promise<TestResult[]> {
+  const { part, root, fileMs, concurrency, signal, journal } = options
   const startedMs = performance.now()
   const limit = AbortSignal.timeout(fileMs)
-  const stamp = randomBytes(8).toString('hex')
+  const forTheJournal =
+    journal === null ? {} : { [journalVariables.path]: journal.path, [journalVariables.piece]: file }
   const stream = run({
     files: [join(root, file)],
     cwd: root,
-    env: { ...process.env, [stampName]: stamp },
+    env: { ...process.env, ...forTheJournal, [stampName]: stamp },
     signal: AbortSignal.any([signal, limit]),
   })
   const results: TestResult[] = []
@@ -72,7 +106,10 @@ async function runFile(file: string, { part, root, fileMs, concurrency, signal }
   })
   const ended = (event: TestEnd, failed: boolean) => {
     const result = resultOf({ event, failed, names, part, root })
-    if (result !== null) results.push(result)
+    // What somebody stopped has neither passed nor failed.
+    if (result === null || signal.aborted) return
+    results.push(result)
+    if (result.outcome === 'failed') journal?.failed(part, file, result)
   }
   stream.on('test:pass', (event) => ended(event, false))
   stream.on('test:fail', (event) => ended(event, true))
@@ -90,8 +127,10 @@ async function runFile(file: string, { part, root, fileMs, concurrency, signal }
     results.push(
       failure(part, file, 'ends in time', `stopped after ${inSeconds(fileMs)}: hangs, or left something open`),
     )
-  } else if (results.length === 0) results.push(failure(part, file, 'has tests', 'the file ran no test'))
-  return [...results, ...(await leftBehind(part, file, stamp))]
+  } else if (results.length === 0 && !signal.aborted) {
+    results.push(failure(part, file, 'has tests', 'the file ran no test'))
+  }
+  return results
 }
 
 /** The part of node's event that we read; its own type differs between pass and fail. */

@@ -1,24 +1,19 @@
 /**
  * `npm test` and its larger sisters: runs the parts of an entry one after the other and closes with one summary.
  *
- *     npm test -- [--and PART]… | [--part PART]… [--file GLOB]; --list; --no-install
+ *     npm test -- [--and PART]… | [--part PART]… [--file GLOB]; --list; --no-install; --restart
+ *
+ * Long entries (test:long) go on where they were stopped; --restart begins them anew.
  *
  * `--and` adds parts to those of the entry, `--part` runs only those named, `--file` (alone: as part unit) only these.
  *
  * Exit codes: 0 all passed (skipped tests are named; with CI=true they count as failed), 1 a failure, 2 wrong usage.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { closingOf } from './closing.ts'
 import { type Entry, type EntryName, entries, entriesTable, type Part, type PartName, parts } from './entries.ts'
-import { runFiles } from './files.ts'
-import { count, inSeconds, type PartResult, type RunResult } from './outcome.ts'
-import { runProgram } from './programs.ts'
+import { runEntry } from './entry.ts'
 import { installMissing } from './tools.ts'
-
-const root = join(import.meta.dirname, '..', '..')
-const resultsFolder = join(root, '.cache', 'results')
 
 interface Wish {
   readonly entry: EntryName
@@ -26,6 +21,7 @@ interface Wish {
   /** Replaces the glob of the parts that have one. */
   readonly file: string | undefined
   readonly install: boolean
+  readonly restart: boolean
 }
 
 const isEntry = (name: string): name is EntryName => Object.hasOwn(entries, name)
@@ -43,12 +39,16 @@ function readWish(words: readonly string[]): Wish | null {
       file: { type: 'string' },
       list: { type: 'boolean' },
       'no-install': { type: 'boolean' },
+      restart: { type: 'boolean', default: false },
     },
   })
   if (values.list) {
     console.log(entriesTable())
     for (const [name, part] of Object.entries(parts)) console.log(`${name.padEnd(11)} ${part.about}`)
     return null
+  }
+  if (values.restart && entries[entry].length !== 'long') {
+    throw new Error(`${entries[entry].script} always begins anew; --restart is for the long entries`)
   }
   const usual = values.part ?? (values.file === undefined ? entries[entry].parts : ['unit'])
   const wished = [...usual, ...values.and]
@@ -59,69 +59,22 @@ function readWish(words: readonly string[]): Wish | null {
   const chosen = Object.keys(parts)
     .filter(isPart)
     .filter((name) => wished.includes(name))
-  return { entry, parts: chosen, file: values.file, install: !values['no-install'] }
-}
-
-async function runPart(name: PartName, wish: Wish, stop: AbortSignal): Promise<PartResult> {
-  const part: Part = parts[name]
-  console.log(`\n== ${name}: ${part.about}`)
-  const startedMs = performance.now()
-  const tests =
-    part.kind === 'program'
-      ? await runProgram({ part: name, root, command: part.command, signal: stop, environment: process.env })
-      : await runFiles({
-          part: name,
-          root,
-          glob: wish.file ?? part.glob,
-          concurrency: part.concurrency,
-          fileMs: part.fileMinutes * 60_000,
-          signal: stop,
-        })
-  const durationMs = performance.now() - startedMs
-  const { passed, failed, skipped } = count(tests)
-  console.log(`-- ${name}: ${passed} passed, ${failed} failed, ${skipped} skipped, ${inSeconds(durationMs)}`)
-  return { part: name, durationMs, tests }
-}
-
-async function runEntry(wish: Wish): Promise<number> {
-  const entry: Entry = entries[wish.entry]
-  const file = join(resultsFolder, `${wish.entry.replace(':', '-')}.json`)
-  mkdirSync(resultsFolder, { recursive: true })
-  // Inherited by all that tests start: how long to try, and where the results are.
-  process.env.MIRRORBAY_TEST_LENGTH = entry.length
-  process.env.MIRRORBAY_TEST_RESULTS = file
-  const stop = new AbortController()
-  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort())
-
-  if (wish.install) installMissing(wish.parts.flatMap((name) => [...(toolsOf(parts[name]) ?? [])]))
-  const startedMs = Date.now()
-  const results: PartResult[] = []
-  const save = () => {
-    const run: RunResult = { entry: wish.entry, startedMs, parts: results }
-    writeFileSync(file, `${JSON.stringify(run, null, 1)}\n`)
-  }
-  save() // the results of an earlier run must not stand for this one
-  for (const name of wish.parts) {
-    if (stop.signal.aborted) break
-    results.push(await runPart(name, wish, stop.signal))
-    save()
-  }
-  const { lines, exitCode } = closingOf({
-    results,
-    stopped: stop.signal.aborted,
-    durationMs: Date.now() - startedMs,
-    aimMs: entry.minutes * 60_000,
-    strict: process.env.CI === 'true',
-  })
-  for (const line of lines) console.log(line)
-  return exitCode
+  return { entry, parts: chosen, file: values.file, install: !values['no-install'], restart: values.restart }
 }
 
 const toolsOf = (part: Part) => (part.kind === 'files' ? part.tools : [])
 
+async function fulfil(wish: Wish): Promise<number> {
+  if (wish.install) installMissing(wish.parts.flatMap((name) => [...toolsOf(parts[name])]))
+  const chosen = wish.parts.map((name): [PartName, Part] => [name, parts[name]])
+  const entry: Entry = entries[wish.entry]
+  const root = join(import.meta.dirname, '..', '..')
+  return runEntry({ root, name: wish.entry, entry, parts: chosen, file: wish.file, restart: wish.restart })
+}
+
 try {
   const wish = readWish(process.argv.slice(2))
-  process.exitCode = wish === null ? 0 : await runEntry(wish)
+  process.exitCode = wish === null ? 0 : await fulfil(wish)
 } catch (error) {
   if (!(error instanceof Error)) throw error
   console.error(`npm test: ${error.message}`)
