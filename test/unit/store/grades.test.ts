@@ -125,24 +125,28 @@ describe('grades after ends (C2)', () => {
     await machine.end('kill', store)
   })
 
-  it('what a killed run had only in the cache is made durable by the next one before its mark comes off', async () => {
-    const machine = new Machine(6)
-    let store = await machine.begin()
-    await machine.end('kill', store)
-    store = await machine.open()
-    const { sync, settled, unmark } = calls(machine.world, only(store))
-    await settled([0])
-    await unmark([0], 4)
-    assert.equal(only(store).region(0).marked, true, 'no sync of this run has covered it')
-    await sync()
-    await unmark([0], 4)
-    await sync()
-    await machine.end('cut', store)
-    store = await machine.open()
-    assert.deepEqual(only(store).region(0), { marked: false, grade: 'sound', stamp: 4 })
-    assert.deepEqual(await calls(machine.world, only(store)).read(0, 4096), Buffer.alloc(4096, 1))
-    await machine.end('kill', store)
-  })
+  for (const synced of [false, true]) {
+    it(`what a killed run had only in the cache: no mark comes off before it is durable (${synced ? 'synced' : 'not synced'})`, async () => {
+      for (let seed = 1; seed <= 8; seed += 1) {
+        const machine = new Machine(seed)
+        let store = await machine.begin()
+        await machine.end('kill', store)
+        store = await machine.open()
+        const { sync, settled, unmark } = calls(machine.world, only(store))
+        await settled([0])
+        if (synced) await sync()
+        await unmark([0], 4)
+        await machine.end('cut', store)
+        store = await machine.open()
+        const { marked, grade } = only(store).region(0)
+        const data = await calls(machine.world, only(store)).read(0, 4096)
+        if (marked) assert.equal(grade, 'lossy')
+        else assert.deepEqual(data, Buffer.alloc(4096, 1))
+        if (synced) assert.deepEqual(data, Buffer.alloc(4096, 1))
+        await machine.end('kill', store)
+      }
+    })
+  }
 
   for (const first of ['clean', 'kill', 'cut'] as const) {
     for (const second of ['kill', 'cut'] as const) {
