@@ -8,7 +8,7 @@ import { Member } from '../../../agent/membership/member.ts'
 import { RecordFile } from '../../../agent/membership/record.ts'
 import { RecordingLinks } from '../mirror/world.ts'
 import { RecordingHost } from './members.ts'
-import { a, first, quiet, ScriptedArbiter, SlowRecords, seeded, VirtualClock, volume } from './world.ts'
+import { a, first, next, quiet, ScriptedArbiter, SlowRecords, seeded, VirtualClock, volume } from './world.ts'
 
 const tickMs = limits.heartbeatMs / 2
 
@@ -80,5 +80,20 @@ describe('recording an opened session (E8)', () => {
     assert.ok(member.recordingMs() <= 1_000 + tickMs, `only the new one counts: ${member.recordingMs()}`)
     records.answer()
     assert.equal(member.phase, 'open')
+  })
+
+  it('the answer to an older record is no answer to the present one', () => {
+    member.start()
+    turn(tickMs)
+    assert.equal(records.waiting, 1)
+    member.learn(next(present, [a]))
+    turn(2 * tickMs)
+    assert.equal(records.waiting, 3, 'the older session, the new configuration, the new session')
+    records.answer()
+    turn(30_000)
+    assert.ok(member.recordingMs() >= 30_000, `the disk owes the new session: ${member.recordingMs()}`)
+    records.answer()
+    records.answer()
+    assert.deepEqual([member.recordingMs(), member.phase], [0, 'open'])
   })
 })
