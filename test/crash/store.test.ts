@@ -6,10 +6,14 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { inspectStore } from '../../agent/store/inspect.ts'
 import { openStore } from '../../agent/store/open-store.ts'
+import { rounds } from '../kit/length.ts'
+import { resumable } from '../kit/resumable.ts'
 import { quiet, realClock, seeded, temporaryFolder } from '../unit/store/world.ts'
 
 const child = fileURLToPath(new URL('./store-child.ts', import.meta.url))
-const rounds = Number(process.env.MIRRORBAY_KILL_ROUNDS ?? 6)
+/** Kills of one store, and stores: each begins with an empty folder, so a long run can go on between two of them. */
+const kills = Number(process.env.MIRRORBAY_KILL_ROUNDS ?? 6)
+const stores = rounds({ short: 1, full: 1, long: 50 })
 
 interface Told {
   run?: number
@@ -51,14 +55,19 @@ async function killedRun(
   return told
 }
 
-test(`${rounds} kills under load: every acknowledged write is there, the rest is old or new`, async () => {
+test(`${kills} kills under load: every acknowledged write is there, the rest is old or new`, async () => {
+  for (const store of resumable({ name: 'stores', count: stores, tally: {} })) await killedAgainAndAgain(store)
+})
+
+async function killedAgainAndAgain(number: number): Promise<void> {
   const folder = temporaryFolder()
   try {
-    const random = seeded(4711)
+    const random = seeded(4710 + number)
     const acked = new Map<number, number>()
     const begun = new Map<number, Set<number>>()
-    for (let round = 1; round <= rounds; round++) {
-      const told = await killedRun(folder.dir, round, 20 + Math.floor(random.unit() * 400), acked, begun)
+    for (let round = 1; round <= kills; round++) {
+      const writes = 20 + Math.floor(random.unit() * 400)
+      const told = await killedRun(folder.dir, number * 1000 + round, writes, acked, begun)
       assert.deepEqual(told, { run: round, end: round === 1 ? 'first' : 'torn' })
       const look = inspectStore(folder.dir)
       const [replica] = look.replicas
@@ -82,7 +91,7 @@ test(`${rounds} kills under load: every acknowledged write is there, the rest is
   } finally {
     folder.remove()
   }
-})
+}
 
 test('a second opener hears that the folder is in use, from the same and from another process', async () => {
   const folder = temporaryFolder()

@@ -7,11 +7,13 @@ import { test } from 'node:test'
 import { type TestLab, withLab } from '../kit/lab.ts'
 import { rounds } from '../kit/length.ts'
 import { Load } from '../kit/load.ts'
+import { resumable } from '../kit/resumable.ts'
 import { until } from '../kit/until.ts'
 
 /** The longest that a survivor's client may wait: lease, 5 %, the arbiter, forming, and a busy machine. */
 const stallMs = 8_000
 const stepMs = 30_000
+const count = rounds({ short: 1, full: 4, long: 40 })
 
 const serversOf = (lab: TestLab) => (['a', 'b'] as const).map((name) => ({ name, uri: lab.uri(name) }))
 
@@ -42,7 +44,7 @@ async function killAndReturn(lab: TestLab, names: { victim: 'a' | 'b'; survivor:
 
 test('either server killed under load: the other goes on without an error, the killed one comes back', async (t) => {
   await withLab({ witness: true }, async (lab) => {
-    for (let round = 1; round <= rounds({ short: 1, full: 4, long: 40 }); round++) {
+    for (const round of resumable({ name: 'one killed', count, tally: {} })) {
       for (const names of [
         { victim: 'b', survivor: 'a' },
         { victim: 'a', survivor: 'b' },
@@ -70,7 +72,7 @@ test('either server killed under load: the other goes on without an error, the k
 
 test('both servers killed at once and started again: everything acknowledged is there', async (t) => {
   await withLab({ witness: false }, async (lab) => {
-    for (let round = 1; round <= rounds({ short: 1, full: 4, long: 40 }); round++) {
+    for (const round of resumable({ name: 'both killed', count, tally: {} })) {
       const load = await loadAt(lab, 100 + round)
       await until('load at both servers', stepMs, () => ['a', 'b'].every((name) => load.report(name).writes > 200))
       await Promise.all([lab.kill('a'), lab.kill('b')])

@@ -21,8 +21,8 @@ export interface EntryRun {
   readonly restart: boolean
 }
 
-/** How much longer than elsewhere a file may take where it tries long: as many more rounds as it does. */
-const longFactor = 60
+/** How much longer a file may take where it tries long, beside its loops, in which every round begins its time anew. */
+const longFactor = 4
 
 interface PartRun extends EntryRun {
   readonly stop: AbortSignal

@@ -18,6 +18,7 @@ interface FilesRun {
   readonly root: string
   readonly glob: string
   readonly concurrency: number
+  /** Milliseconds that a file may take, or that may pass between two rounds of a long loop in it. */
   readonly fileMs: number
   /** Ends everything at once (Ctrl-C). */
   readonly signal: AbortSignal
@@ -86,17 +87,30 @@ async function leftBehind(part: string, file: string, stamp: string): Promise<Te
   return [failure(part, file, 'leaves no process behind', `still running after the last test: ${named}`)]
 }
 
+/** Milliseconds between two looks at whether a file's time is over. */
+const lookMs = 100
+
+/** A file's time, which begins anew with every round of a long loop that it has done. */
+function silenceLimit(file: string, { fileMs, journal }: FilesRun): { readonly signal: AbortSignal; stop(): void } {
+  const over = new AbortController()
+  const startedMs = performance.now()
+  const look = setInterval(() => {
+    if (performance.now() - Math.max(startedMs, journal?.movedAtMs(file) ?? 0) > fileMs) over.abort()
+  }, lookMs)
+  return { signal: over.signal, stop: () => clearInterval(look) }
+}
+
 async function runTests(file: string, stamp: string, options: FilesRun): Promise<TestResult[]> {
   const { part, root, fileMs, concurrency, signal, journal } = options
   const startedMs = performance.now()
-  const limit = AbortSignal.timeout(fileMs)
+  const limit = silenceLimit(file, options)
   const forTheJournal =
     journal === null ? {} : { [journalVariables.path]: journal.path, [journalVariables.piece]: file }
   const stream = run({
     files: [join(root, file)],
     cwd: root,
     env: { ...process.env, ...forTheJournal, [stampName]: stamp },
-    signal: AbortSignal.any([signal, limit]),
+    signal: AbortSignal.any([signal, limit.signal]),
   })
   const results: TestResult[] = []
   const names: string[] = []
@@ -123,7 +137,8 @@ async function runTests(file: string, stamp: string, options: FilesRun): Promise
   }
   const took = inSeconds(performance.now() - startedMs)
   process.stdout.write(concurrency === 1 ? `(${took})\n` : `${file} (${took})\n${text.join('')}`)
-  if (limit.aborted) {
+  limit.stop()
+  if (limit.signal.aborted) {
     results.push(
       failure(part, file, 'ends in time', `stopped after ${inSeconds(fileMs)}: hangs, or left something open`),
     )

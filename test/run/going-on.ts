@@ -31,6 +31,8 @@ export class GoingOn {
   readonly #ended = new Map<string, EndedPiece>()
   readonly #failed = new Map<string, TestResult[]>()
   readonly #rounds = new Map<string, RoundsLine>()
+  /** When it was seen that a file's loops have come further, milliseconds of this process's clock. */
+  readonly #movedAtMs = new Map<string, number>()
   #readBytes = 0
 
   /** @throws Error with a sentence, when another run writes the same journal just now */
@@ -104,6 +106,7 @@ export class GoingOn {
         this.#ended.set(keyOf(line), line)
         break
       case 'rounds':
+        this.#movedAtMs.set(line.file, performance.now())
         this.#rounds.set(`${line.file} ${line.name}`, line)
         break
       case 'journal':
@@ -123,6 +126,11 @@ export class GoingOn {
   /** Failures of a file in a run that was stopped before the file's end. */
   failedBefore(part: string, file: string): readonly TestResult[] {
     return this.#failed.get(keyOf({ part, file })) ?? []
+  }
+
+  /** Seen at most half a minute late; 0: not in this run. */
+  movedAtMs(file: string): number {
+    return this.#movedAtMs.get(file) ?? 0
   }
 
   began(part: string, file: string, stamp: string): void {

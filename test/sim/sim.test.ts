@@ -2,21 +2,23 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { rounds } from '../kit/length.ts'
+import { resumable } from '../kit/resumable.ts'
 import { simulate } from './cluster.ts'
 import { mutations } from './mutations.ts'
 
 describe('a cluster in a simulated world', () => {
   const count = rounds({ short: 80, full: 2_000, long: 50_000 })
   it(`keeps its promises in ${count} histories with faults`, async (context) => {
-    let operations = 0
-    let waiting = 0
-    for (let seed = 1; seed <= count; seed += 1) {
+    const histories = resumable({ name: 'histories', count, tally: { operations: 0, waiting: 0 } })
+    const { tally } = histories
+    for (const seed of histories) {
       const result = await simulate({ seed, short: true })
-      operations += result.operations
-      if (result.waitsForPerson) waiting += 1
+      tally.operations += result.operations
+      if (result.waitsForPerson) tally.waiting += 1
       const again = `node test/sim/main.ts --seed ${seed} --short --story`
       assert.deepEqual(result.problems, [], `${again}\n${result.about}`)
     }
+    const { operations, waiting } = tally
     assert.ok(operations > 100 * count, `only ${operations} requests were answered: the histories say little`)
     context.diagnostic(`${count} histories, ${operations} requests, ${waiting} wait for a person to accept a loss`)
   })
