@@ -103,7 +103,6 @@ class Wire {
   readonly socket: Socket
   /** Settles when the connection has ended: null in order, else why. */
   readonly ended: Promise<Error | null>
-  readonly #isUnix: boolean
   #parser: Parser | null = null
   #wantBytes = 0
   #chunks: Buffer[] = []
@@ -112,7 +111,6 @@ class Wire {
   #onEnd: (why: Error) => void = () => undefined
 
   constructor(where: { path: string } | { host: string; port: number }) {
-    this.#isUnix = 'path' in where
     this.socket = connectSocket(where)
     this.socket.setNoDelay(true)
     this.ended = new Promise((resolve) => this.socket.once('close', () => resolve(this.#failure)))
@@ -143,12 +141,6 @@ class Wire {
   fail(why: Error): void {
     this.#failure ??= why
     this.socket.destroy()
-  }
-
-  vanish(): void {
-    // A Unix socket knows no reset.
-    if (this.#isUnix) this.socket.destroy()
-    else this.socket.resetAndDestroy()
   }
 
   #feed(bytes: Buffer): void {
@@ -343,7 +335,10 @@ export class NbdClient {
 
   /** Vanishes without goodbye, as a killed client does. */
   destroy(): void {
-    this.#wire.vanish()
+    const { socket } = this.#wire
+    // A Unix socket knows no reset.
+    if (socket.remoteFamily === undefined) socket.destroy()
+    else socket.resetAndDestroy()
   }
 
   #header(
