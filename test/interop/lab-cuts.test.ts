@@ -124,6 +124,21 @@ test('cut and heal, under clients at both servers', async (t) => {
       })
     })
 
+    await t.test('a cut is held at both ends: a restart of the first one does not heal it', async () => {
+      await mustExit(0, 'cut', lab.dir, 'a', 'b')
+      const survivor = await whoGoesOn(lab)
+      await lab.waitAt(otherOf(survivor), 'Waiting')
+      await lab.kill('a')
+      await lab.start('a')
+      await lab.waitAt(survivor, 'One copy')
+      await lab.waitAt(otherOf(survivor), 'Waiting')
+      await waitsAt(lab, otherOf(survivor))
+      assert.equal(await lab.headline(survivor), 'One copy')
+      await mustExit(0, 'heal', lab.dir)
+      await lab.wait('Protected')
+      await lab.mustBeEqual()
+    })
+
     for (const from of both) {
       await t.test(`cut one way, what ${from} sends is lost: one goes on, heal brings the other back`, async (t) => {
         await cutAndHeal(t, lab, { seed: from === 'a' ? 2 : 3, cut: [from, otherOf(from), '--one-way'] })

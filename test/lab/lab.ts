@@ -13,6 +13,9 @@ import { forgetState, type LabState, labExists, type Member, membersOf, saveStat
 /** How long `down` lets each agent hand over before it kills it, milliseconds. */
 const gentlyMs = 5_000
 
+/** How often `up` chooses ports before it gives up. */
+const attempts = 3
+
 /** What outside programs read. Its form is an interface: keys are never renamed. */
 export interface ServerDescription {
   readonly name: string
@@ -79,6 +82,17 @@ export interface UpOptions {
  * @throws CouldNot, TookTooLong
  */
 export async function up(request: LabRequest, options: UpOptions): Promise<LabState> {
+  for (let left = attempts; ; left--) {
+    try {
+      return await upOnce(request, options)
+    } catch (failure) {
+      // Between choosing a port and listening there, another lab may have come. With other ports nobody is in the way.
+      if (left === 1 || !messageOf(failure).includes('already uses port')) throw failure
+    }
+  }
+}
+
+async function upOnce(request: LabRequest, options: UpOptions): Promise<LabState> {
   const { limitMs, giveUp } = options
   if (request.servers !== 2) {
     throw new CouldNot(`--servers ${request.servers}: only 2 servers can mirror each other so far`)
