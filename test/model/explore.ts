@@ -78,7 +78,7 @@ class Search {
 
   #replay(schedule: readonly Step[]): SmallCluster {
     const cluster = new SmallCluster(this.#plan, this.#real, this.#opened)
-    for (const step of schedule) cluster.take(step)
+    for (const step of schedule) cluster.replay(step)
     return cluster
   }
 

@@ -80,22 +80,22 @@ bit deferred[PAIRS]; /* what was deferred stands in asked[pair(peer, server)] */
 
 chan link[PAIRS] = [2] of { bit };
 
-/* Only used inside one step: no part of the state. */
-hidden byte head, u, v, p, q, t, next, newTime[2 * USES + 4];
+/* Only used inside one step: no part of the state. (A short name here, as t, means something else in spin's program.) */
+hidden byte head, aUse, another, aPair, aPeer, aTime, count, newTime[2 * USES + 4];
 hidden byte flag;
 
 /* ---- helpers ---- */
 
 inline findHead(me) {
   head = NOBODY;
-  u = (me) * SLOTS;
+  aUse = (me) * SLOTS;
   do
-  :: u < ((me) + 1) * SLOTS ->
+  :: aUse < ((me) + 1) * SLOTS ->
     if
-    :: phase[u] == ASKING && (head == NOBODY || time[u] < time[head]) -> head = u
+    :: phase[aUse] == ASKING && (head == NOBODY || time[aUse] < time[head]) -> head = aUse
     :: else
     fi;
-    u++
+    aUse++
   :: else -> break
   od
 }
@@ -103,9 +103,9 @@ inline findHead(me) {
 /* flag: does this server use anything in a mode that excludes the wanted one? */
 inline findActive(me, wanted) {
   flag = false;
-  u = (me) * SLOTS;
+  aUse = (me) * SLOTS;
   do
-  :: u < ((me) + 1) * SLOTS -> flag = flag || (phase[u] == ACTIVE && conflicts(mode[u], wanted)); u++
+  :: aUse < ((me) + 1) * SLOTS -> flag = flag || (phase[aUse] == ACTIVE && conflicts(mode[aUse], wanted)); aUse++
   :: else -> break
   od
 }
@@ -113,44 +113,44 @@ inline findActive(me, wanted) {
 /* flag: does a use of this server wait that excludes the wanted one and is older? */
 inline findOlder(me, wanted, thatTime, peer) {
   flag = false;
-  u = (me) * SLOTS;
+  aUse = (me) * SLOTS;
   do
-  :: u < ((me) + 1) * SLOTS ->
-    flag = flag || (phase[u] == ASKING && conflicts(mode[u], wanted) && isOlder(time[u], me, thatTime, peer));
-    u++
+  :: aUse < ((me) + 1) * SLOTS ->
+    flag = flag || (phase[aUse] == ASKING && conflicts(mode[aUse], wanted) && isOlder(time[aUse], me, thatTime, peer));
+    aUse++
   :: else -> break
   od
 }
 
 /* Numbers the times in use anew, 2, 4, 6 ...; clocks fall to the largest one that they have reached. */
 inline renumber() {
-  t = 0;
-  do :: t < 2 * USES + 4 -> newTime[t] = 0; t++ :: else -> break od;
-  u = 0;
+  aTime = 0;
+  do :: aTime < 2 * USES + 4 -> newTime[aTime] = 0; aTime++ :: else -> break od;
+  aUse = 0;
   do
-  :: u < USES -> if :: time[u] > 0 -> newTime[time[u]] = 1 :: else fi; u++
+  :: aUse < USES -> if :: time[aUse] > 0 -> newTime[time[aUse]] = 1 :: else fi; aUse++
   :: else -> break
   od;
-  p = 0;
+  aPair = 0;
   do
-  :: p < PAIRS -> if :: askedTime[p] > 0 -> newTime[askedTime[p]] = 1 :: else fi; p++
+  :: aPair < PAIRS -> if :: askedTime[aPair] > 0 -> newTime[askedTime[aPair]] = 1 :: else fi; aPair++
   :: else -> break
   od;
-  t = 0;
-  next = 0;
+  aTime = 0;
+  count = 0;
   do
-  :: t < 2 * USES + 4 -> if :: newTime[t] == 1 -> next = next + 2 :: else fi; newTime[t] = next; t++
+  :: aTime < 2 * USES + 4 -> if :: newTime[aTime] == 1 -> count = count + 2 :: else fi; newTime[aTime] = count; aTime++
   :: else -> break
   od;
-  u = 0;
-  do :: u < USES -> if :: time[u] > 0 -> time[u] = newTime[time[u]] :: else fi; u++ :: else -> break od;
-  p = 0;
+  aUse = 0;
+  do :: aUse < USES -> if :: time[aUse] > 0 -> time[aUse] = newTime[time[aUse]] :: else fi; aUse++ :: else -> break od;
+  aPair = 0;
   do
-  :: p < PAIRS -> if :: askedTime[p] > 0 -> askedTime[p] = newTime[askedTime[p]] :: else fi; p++
+  :: aPair < PAIRS -> if :: askedTime[aPair] > 0 -> askedTime[aPair] = newTime[askedTime[aPair]] :: else fi; aPair++
   :: else -> break
   od;
-  p = 0;
-  do :: p < SERVERS -> clock[p] = newTime[clock[p]]; p++ :: else -> break od;
+  aPair = 0;
+  do :: aPair < SERVERS -> clock[aPair] = newTime[clock[aPair]]; aPair++ :: else -> break od;
   skip /* a loop must not be the last thing in a d_step */
 }
 
@@ -160,12 +160,12 @@ inline observe(me, seen) {
 
 /* W2, W3: what excludes each other is never active together. Checked whenever anything begins. */
 inline checkExclusion(begun) {
-  v = 0;
+  another = 0;
   do
-  :: v < USES ->
-    assert(v == begun || phase[v] != ACTIVE || !conflicts(mode[v], mode[begun]) ||
-           (serverOf(v) == serverOf(begun) && !overlap(range[v], range[begun])));
-    v++
+  :: another < USES ->
+    assert(another == begun || phase[another] != ACTIVE || !conflicts(mode[another], mode[begun]) ||
+           (serverOf(another) == serverOf(begun) && !overlap(range[another], range[begun])));
+    another++
   :: else -> break
   od
 }
@@ -186,11 +186,11 @@ inline ask(me, peer) {
 
 /* #askForQueue */
 inline askForQueue(me) {
-  q = 0;
+  aPeer = 0;
   do
-  :: q < SERVERS ->
-    if :: q != me && !deferred[pair(me, q)] -> ask(me, q) :: else fi;
-    q++
+  :: aPeer < SERVERS ->
+    if :: aPeer != me && !deferred[pair(me, aPeer)] -> ask(me, aPeer) :: else fi;
+    aPeer++
   :: else -> break
   od
 }
@@ -198,18 +198,18 @@ inline askForQueue(me) {
 /* #mayBegin(head): flag */
 inline mayBegin(me) {
   flag = true;
-  q = 0;
+  aPeer = 0;
   do
-  :: q < SERVERS ->
+  :: aPeer < SERVERS ->
     if
-    :: q != me && !covers(hold[pair(me, q)], mode[head]) -> flag = false
+    :: aPeer != me && !covers(hold[pair(me, aPeer)], mode[head]) -> flag = false
 #ifndef BROKEN_BEGINS_YOUNGER
-    :: q != me && deferred[pair(me, q)] && conflicts(asked[pair(q, me)], mode[head]) &&
-       isOlder(askedTime[pair(q, me)], q, time[head], me) -> flag = false
+    :: aPeer != me && deferred[pair(me, aPeer)] && conflicts(asked[pair(aPeer, me)], mode[head]) &&
+       isOlder(askedTime[pair(aPeer, me)], aPeer, time[head], me) -> flag = false
 #endif
     :: else
     fi;
-    q++
+    aPeer++
   :: else -> break
   od
 }
@@ -272,25 +272,35 @@ inline tryYield(me, peer) {
   fi
 }
 
+/* openSession */
+inline open(me) {
+  opened[me] = 1;
+  pump(me);
+#ifdef BROKEN_NEVER_ASKS_AGAIN
+  askForQueue(me);
+#endif
+  renumber()
+}
+
 /* use; `at` is its new time */
 inline use(mine, me, at) {
   phase[mine] = ASKING;
   time[mine] = at;
   clock[me] = at;
   renumber();
-  u = me * SLOTS;
-  next = 0;
+  aUse = me * SLOTS;
+  count = 0;
   do
-  :: u < (me + 1) * SLOTS -> if :: phase[u] == ASKING -> next++ :: else fi; u++
+  :: aUse < (me + 1) * SLOTS -> if :: phase[aUse] == ASKING -> count++ :: else fi; aUse++
   :: else -> break
   od;
   if
-  :: next == 1 ->
+  :: count == 1 ->
     pump(me)
 #ifdef BROKEN_NEVER_ASKS_AGAIN
     if :: opened[me] -> askForQueue(me) :: else fi
 #endif
-  :: next != 1 && opened[me] -> askForQueue(me)
+  :: count != 1 && opened[me] -> askForQueue(me)
   :: else
   fi;
   renumber()
@@ -301,15 +311,15 @@ inline release(mine, me) {
   phase[mine] = IDLE;
   mode[mine] = 0;
   range[mine] = 0;
-  p = 0;
+  aPair = 0;
   do
-  :: p < SERVERS -> if :: p != me -> tryYield(me, p) :: else fi; p++
+  :: aPair < SERVERS -> if :: aPair != me -> tryYield(me, aPair) :: else fi; aPair++
   :: else -> break
   od;
   pump(me);
-  u = me * SLOTS;
+  aUse = me * SLOTS;
   do
-  :: u < (me + 1) * SLOTS -> blockers[u] = blockers[u] & ~(1 << (mine - me * SLOTS)); u++
+  :: aUse < (me + 1) * SLOTS -> blockers[aUse] = blockers[aUse] & ~(1 << (mine - me * SLOTS)); aUse++
   :: else -> break
   od;
   renumber()
@@ -343,15 +353,15 @@ inline onGrant(me, peer) {
 /* ranges.ts, enter: behind every present use of its server that excludes it */
 inline enter(mine, me, wanted, place) {
   blockers[mine] = 0;
-  u = me * SLOTS;
+  aUse = me * SLOTS;
   do
-  :: u < (me + 1) * SLOTS ->
+  :: aUse < (me + 1) * SLOTS ->
     if
-    :: u != mine && phase[u] != IDLE && conflicts(mode[u], wanted) && overlap(range[u], place) ->
-      blockers[mine] = blockers[mine] | (1 << (u - me * SLOTS))
+    :: aUse != mine && phase[aUse] != IDLE && conflicts(mode[aUse], wanted) && overlap(range[aUse], place) ->
+      blockers[mine] = blockers[mine] | (1 << (aUse - me * SLOTS))
     :: else
     fi;
-    u++
+    aUse++
   :: else -> break
   od;
   phase[mine] = BEHIND;
@@ -363,10 +373,10 @@ inline enter(mine, me, wanted, place) {
 inline chooseTime(me, at) {
   newest = 0;
   d_step {
-    u = 0;
-    do :: u < USES -> if :: time[u] > newest -> newest = time[u] :: else fi; u++ :: else -> break od;
-    p = 0;
-    do :: p < SERVERS -> if :: clock[p] > newest -> newest = clock[p] :: else fi; p++ :: else -> break od;
+    aUse = 0;
+    do :: aUse < USES -> if :: time[aUse] > newest -> newest = time[aUse] :: else fi; aUse++ :: else -> break od;
+    aPair = 0;
+    do :: aPair < SERVERS -> if :: clock[aPair] > newest -> newest = clock[aPair] :: else fi; aPair++ :: else -> break od;
     skip
   }
   at = clock[me] + 1;
@@ -385,7 +395,7 @@ active [USES] proctype client() {
   assert(_pid < USES);
 end_idle:
   do
-  :: d_step { !opened[me] -> opened[me] = 1; pump(me); renumber() }
+  :: d_step { !opened[me] -> open(me) }
   :: opened[me] -> break /* no more requests from here, for ever */
   :: atomic {
       true ->
@@ -404,7 +414,7 @@ end_idle:
       fi
     }
     do
-    :: d_step { !opened[me] -> opened[me] = 1; pump(me); renumber() }
+    :: d_step { !opened[me] -> open(me) }
     :: atomic {
         phase[_pid] == BEHIND && blockers[_pid] == 0 ->
         chooseTime(me, at);

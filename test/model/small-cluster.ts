@@ -19,9 +19,8 @@ export interface Wish {
 }
 
 export interface Plan {
-  readonly servers: number
-  /** Requests of each server. */
-  readonly uses: number
+  /** How many requests each server gets at most, a number for each server. */
+  readonly uses: readonly number[]
   readonly wishes: readonly Wish[]
   /** How many times the session may end and begin anew. */
   readonly renewals: number
@@ -35,6 +34,9 @@ export type Step =
   | { readonly kind: 'renew' }
 
 type Told = { readonly kind: 'ask' | 'grant'; readonly body: Ask }
+
+/** What a code did: told another server something, or began the use of this number. */
+type Deed = number | (Told & { readonly to: ServerId })
 
 class PlannedUse extends Use {
   readonly number: number
@@ -133,13 +135,13 @@ export class SmallCluster {
   readonly #owed: (Ask | undefined)[] = []
   #renewals = 0
   /** What each of the two codes did in this step. */
-  #didReal: string[] = []
-  #didOpened: string[] = []
+  readonly #didReal: Deed[] = []
+  readonly #didOpened: Deed[] = []
   breach: string | null = null
 
   constructor(plan: Plan, Real: PolicingClass, Opened: PolicingClass) {
     this.#plan = plan
-    for (let index = 0; index < plan.servers; index += 1) {
+    for (let index = 0; index < plan.uses.length; index += 1) {
       const id = serverId(String(index + 1).repeat(32))
       const real = new Machine(Real, id, {
         send: (told, to) =>
@@ -151,12 +153,12 @@ export class SmallCluster {
         began: (use) => this.#began(index, use),
       })
       const opened = new Machine(Opened, id, {
-        send: (told, to) => this.#didOpened.push(`${told.kind} ${told.body.mode} ${told.body.time} ${to}`),
-        began: (use) => this.#didOpened.push(`begin ${use.number}`),
+        send: (told, to) => this.#didOpened.push({ to, ...told }),
+        began: (use) => this.#didOpened.push(use.number),
       })
       this.#servers.push({ id, real, opened, isOpen: false })
     }
-    for (let link = 0; link < plan.servers ** 2; link += 1) this.#links.push([])
+    for (let link = 0; link < plan.uses.length ** 2; link += 1) this.#links.push([])
     this.#begin((machine, others) => machine.policing.startSession(others))
   }
 
@@ -166,14 +168,18 @@ export class SmallCluster {
     this.#servers.forEach((server, index) => {
       if (!server.isOpen) found.push({ kind: 'open', server: index })
       for (const use of server.real.active) found.push({ kind: 'end', server: index, use: use.number })
-      if (server.real.uses.length === this.#plan.uses) return
+      if (server.real.uses.length === this.#plan.uses[index]) return
       this.#plan.wishes.forEach((_, wish) => {
         found.push({ kind: 'hand in', server: index, wish })
       })
     })
     this.#links.forEach((link, index) => {
       if (link.length === 0) return
-      found.push({ kind: 'carry', from: Math.floor(index / this.#plan.servers), to: index % this.#plan.servers })
+      found.push({
+        kind: 'carry',
+        from: Math.floor(index / this.#plan.uses.length),
+        to: index % this.#plan.uses.length,
+      })
     })
     if (this.#renewals < this.#plan.renewals) found.push({ kind: 'renew' })
     return found
@@ -188,11 +194,16 @@ export class SmallCluster {
     return this.#servers.every(({ real }) => real.finished)
   }
 
-  take(step: Step): void {
-    this.#didReal = []
-    this.#didOpened = []
+  /** A step that was judged before, on the way to a state. */
+  replay(step: Step): void {
     this.#apply(step)
-    const [real, opened] = [this.#didReal.join('; '), this.#didOpened.join('; ')]
+    this.#didReal.length = 0
+    this.#didOpened.length = 0
+  }
+
+  take(step: Step): void {
+    this.#apply(step)
+    const [real, opened] = [JSON.stringify(this.#didReal), JSON.stringify(this.#didOpened)]
     if (real !== opened) this.breach ??= `the code did (${real}), its opened copy (${opened})`
     this.breach ??= this.#exclusion()
     if (this.quiet && !this.allFinished) this.breach ??= 'P2: nothing moves any more and somebody waits'
@@ -267,28 +278,28 @@ export class SmallCluster {
   }
 
   #carry(from: number, to: number): void {
-    const told = this.#links[from * this.#plan.servers + to]?.shift()
+    const told = this.#links[from * this.#plan.uses.length + to]?.shift()
     if (told === undefined) throw new Error(`nothing on the link from ${from} to ${to}`)
     const { id } = this.#server(from)
-    if (told.kind === 'ask') this.#owed[to * this.#plan.servers + from] = told.body
+    if (told.kind === 'ask') this.#owed[to * this.#plan.uses.length + from] = told.body
     this.#both(to, ({ policing }) =>
       told.kind === 'ask' ? policing.onAsk(id, told.body) : policing.onGrant(id, told.body),
     )
   }
 
   #sent(from: number, to: number, told: Told): void {
-    const link = this.#links[from * this.#plan.servers + to]
+    const link = this.#links[from * this.#plan.uses.length + to]
     if (link === undefined) throw new Error(`no link from ${from} to ${to}`)
     if (link.some(({ kind }) => kind === told.kind)) this.breach ??= `two words of kind ${told.kind} on one link`
     link.push(told)
-    if (told.kind === 'grant') this.#owed[from * this.#plan.servers + to] = undefined
-    this.#didReal.push(`${told.kind} ${told.body.mode} ${told.body.time} ${this.#server(to).id}`)
+    if (told.kind === 'grant') this.#owed[from * this.#plan.uses.length + to] = undefined
+    this.#didReal.push({ to: this.#server(to).id, ...told })
   }
 
   #began(index: number, use: PlannedUse): void {
-    this.#didReal.push(`begin ${use.number}`)
-    for (let peer = 0; peer < this.#plan.servers; peer += 1) {
-      const ask = this.#owed[index * this.#plan.servers + peer]
+    this.#didReal.push(use.number)
+    for (let peer = 0; peer < this.#plan.uses.length; peer += 1) {
+      const ask = this.#owed[index * this.#plan.uses.length + peer]
       if (ask === undefined || !conflicts(ask.mode, use.mode)) continue
       if (ask.time < use.askedTime || (ask.time === use.askedTime && peer < index)) {
         this.breach ??= `P1: server ${index} begins a use younger than what server ${peer} asked for`

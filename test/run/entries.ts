@@ -60,7 +60,7 @@ export const parts = {
     glob: 'test/model/**/*.test.ts',
     // One file runs two searches at once, each with up to 2 GB of memory.
     concurrency: 1,
-    fileMinutes: 8,
+    fileMinutes: 10,
     tools: ['spin', 'gcc'],
   },
   crash: {
