@@ -87,7 +87,7 @@ export async function up(request: LabRequest, options: UpOptions): Promise<LabSt
       return await upOnce(request, options)
     } catch (failure) {
       // Between choosing a port and listening there, another lab may have come. With other ports nobody is in the way.
-      if (left === 1 || !messageOf(failure).includes('already uses port')) throw failure
+      if (left === 1 || !/already uses port|EADDRINUSE/.test(messageOf(failure))) throw failure
     }
   }
 }
