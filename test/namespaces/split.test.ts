@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { VolumeStatus } from '../../agent/contract/status.ts'
 import { statusWords } from '../../agent/contract/words.ts'
 import type { TestLab } from '../kit/lab.ts'
 import { connectNbd } from '../kit/nbd-client.ts'
@@ -20,21 +21,25 @@ const frozenMs = 5_000
 const unnoticedMs = 1_500
 
 /**
- * Waits until one server serves without the other. Headlines would not do: for a moment the one that was left out still
- * hears the other one, and rightly tells of its one copy.
+ * Waits until one server serves in a newer configuration. Headlines would not do: for a moment the one that was left out
+ * still hears the other one, and rightly tells of its one copy; nor would serving alone, in the old one, for a lease.
  * @returns the one that serves
  */
 function theOneThatGoesOn(lab: TestLab, epochBefore: number): Promise<Name> {
-  return until('one server goes on, the other one waits', stepMs, async () => {
+  return until('one server goes on', stepMs, async () => {
     const [a, b] = await Promise.all([lab.volume('a'), lab.volume('b')])
-    if (Math.max(a.epoch, b.epoch) === epochBefore || a.serving === b.serving) return false
-    return a.serving ? 'a' : 'b'
+    const goesOn = ({ serving, epoch }: VolumeStatus) => serving && epoch > epochBefore
+    // Both would be the disaster itself: then what both answer shows it.
+    if (goesOn(a)) return 'a'
+    return goesOn(b) ? 'b' : false
   })
 }
 
 /** Only one server answers from here on. */
 async function onlyOneAnswers(load: RemoteLoad, winner: Name): Promise<void> {
   const loser = winner === 'a' ? 'b' : 'a'
+  // What the other one answered within its lease is read by its clients before these.
+  await load.goesOn(winner)
   const before = answersIn((await load.reports())[loser])
   await load.goesOn(winner, 300)
   assert.equal(answersIn((await load.reports())[loser]), before, `${loser} answered while ${winner} went on alone`)
