@@ -84,6 +84,8 @@ export const limits = {
   slotPool: 1024,
   /** Freed slots zeroed in one go, in the background. */
   slotsZeroed: 64,
+  /** Pages of 64 block checksums (512 bytes) in memory per storage folder: 16 MiB, those of 8 GiB of data. */
+  sumPages: 32_768,
   /** Bytes kept free on a disk: marks, index and records must never meet a full disk. */
   diskReserveBytes: 32 * MiB,
   /** Bytes of one durable record's JSON text. */

@@ -7,6 +7,9 @@ import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { blockDigests, type Digest } from './copier.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 
+/** Told for a block that cannot be read as it was written: no digest is this one. */
+const noDigest = '-'.repeat(22)
+
 export interface CopyTargetWorld {
   readonly store: ReplicaStore
   readonly digest: Digest
@@ -56,8 +59,10 @@ export class CopyTarget {
     // result waits for (joining, recording), whose failure is the one that counts.
     store.raiseStamp(Math.floor(offsetBytes / limits.regionBytes), body.stamp, () => undefined)
     store.read(offsetBytes, lengthBytes, (failure, data) => {
-      if (failure !== null && attempt === 0) this.#world.ownReplicaFailed(failure)
-      if (failure !== null) answer(null, true)
+      if (failure === 'io' && attempt === 0) this.#world.ownReplicaFailed(failure)
+      if (failure === 'io') answer(null, true)
+      // What the disk has changed differs from everything: a good copy takes its place.
+      else if (failure === 'corrupt') answer(new Array<string>(lengthBytes / limits.blockBytes).fill(noDigest), false)
       else answer(digest(data) === body.digest ? null : blockDigests(data, digest), false)
     })
   }

@@ -2,7 +2,7 @@
  * A store over the two ports (files and index): opening, replicas, records, closing. The real store and the
  * simulator's run this same code; only the ports differ.
  */
-import { invariant, UserError } from '../kit/failure.ts'
+import { invariant } from '../kit/failure.ts'
 import type { VolumeId } from '../kit/ids.ts'
 import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
 import { limits } from '../limits.ts'
@@ -11,18 +11,22 @@ import { DataFiles } from './data-files.ts'
 import { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
 import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
-import { encodeRecord, formatVersion, markState, marksFilePath, parseStoreFile } from './format.ts'
+import { markState, marksFilePath } from './format.ts'
 import type { Index, IndexContents, IndexOpener, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
 import { createMarksFile, openMarksFile } from './marks-file.ts'
-import { FileRecords, readRecordFile, replaceFile } from './records.ts'
+import { FileRecords } from './records.ts'
 import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
 import { DiskReplica } from './replica-disk.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
+import { makeStore, openOrForget, readStoreFile } from './store-folder.ts'
+import { SumDoubt } from './sum-doubt.ts'
+import { sumsAreSaved } from './sum-save.ts'
+import { Sums } from './sums.ts'
 import { Syncs } from './syncs.ts'
-import { damaged, inUse, notAStore, openingFailed, unknownVersion } from './trouble.ts'
+import { damaged, inUse, openingFailed } from './trouble.ts'
 
 export interface CoreOptions {
   readonly files: Files
@@ -32,6 +36,8 @@ export interface CoreOptions {
   readonly log: Log
   /** Of this start of the machine; null = unknown. */
   readonly bootId: string | null
+  /** Pages of block checksums in memory; limits.sumPages when not given. */
+  readonly sumPages?: number
 }
 
 export class CoreStore implements Store {
@@ -46,6 +52,7 @@ export class CoreStore implements Store {
   readonly #commits: Commits
   readonly #syncs: Syncs
   readonly #slots: Slots
+  readonly #sums: Sums
   readonly #replicas = new Map<VolumeId, DiskReplica>()
   readonly #marksFiles = new Map<VolumeId, BlockFile>()
   #lastVolume: number
@@ -77,7 +84,11 @@ export class CoreStore implements Store {
       committed: () => this.#syncs.committed(),
     })
     const failed = () => this.#failed !== null
-    this.#slots = new Slots({ log, files, data: start.data, queue: this.#queue, commits: this.#commits, fail, failed })
+    const wrote = (file: number) => this.#syncs.wrote(file)
+    const queue = this.#queue
+    this.#sums = new Sums({ queue, data: start.data, wrote, fail, mostPages: options.sumPages ?? limits.sumPages })
+    const shared = { log, files, data: start.data, queue, commits: this.#commits, sums: this.#sums }
+    this.#slots = new Slots({ ...shared, fail, failed })
     this.#records = new FileRecords(files, () => clock.monotonicMs(), fail)
     this.records = this.#records
   }
@@ -128,7 +139,8 @@ export class CoreStore implements Store {
     // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
     if (previousEnd !== 'first') yield* store.#gradeMarks(previousEnd === 'lossy' ? 'lossy' : 'torn')
-    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false })
+    if (before?.sums !== true) store.#doubtSums()
+    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false })
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))
     store.#slots.begin()
@@ -204,6 +216,10 @@ export class CoreStore implements Store {
     )
   }
 
+  #sumsAreSure(): boolean {
+    return [...this.#replicas.values()].every(({ parts }) => parts.doubt.isEmpty)
+  }
+
   #failureOf(error: unknown): StoreFailure {
     if (error instanceof FileError) return failureOf(error)
     throw error
@@ -218,7 +234,7 @@ export class CoreStore implements Store {
       if (failure) this.#options.log.warn({ error: failure.message }, 'the failure could not be written to its marks')
     }
     for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
-    const record = { run: this.run, bootId: this.#options.bootId, end: 'running', failed: true } as const
+    const record = { run: this.run, bootId: this.#options.bootId, end: 'running', failed: true, sums: false } as const
     runSteps(writeRun(this.#options.files, record), (failure) => saved(failure instanceof FileError ? failure : null))
   }
 
@@ -226,14 +242,22 @@ export class CoreStore implements Store {
     const { clock } = this.#options
     const regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
     const map = new ExtentMap(Math.ceil(volume.sizeBytes / limits.extentBytes))
+    const doubt = new SumDoubt()
+    const sums = this.#sums
     const parts = {
       queue: this.#queue,
       data: this.#data,
       slots: this.#slots,
       commits: this.#commits,
       syncs: this.#syncs,
+      sums,
+      doubt,
     }
-    const marks = new Marks({ clock, queue: this.#queue, syncs: this.#syncs, file, volumeId: volume.id }, regionCount)
+    const saved = (region: number) => sumsAreSaved({ map, sums, doubt }, region)
+    const marks = new Marks(
+      { clock, queue: this.#queue, syncs: this.#syncs, file, volumeId: volume.id, sumsAreSaved: saved },
+      regionCount,
+    )
     const replica = new DiskReplica(
       {
         ...parts,
@@ -246,6 +270,7 @@ export class CoreStore implements Store {
         },
         failed: () => this.#failed !== null,
         fail: (error) => this.#fail(error),
+        rotten: (volumeId, offsetBytes) => this.#tellRotten(volumeId, offsetBytes),
       },
       volume,
     )
@@ -294,6 +319,20 @@ export class CoreStore implements Store {
     }
   }
 
+  /** C2: what an unclean end left marked has checksums that are worth nothing. */
+  #doubtSums(): void {
+    for (const { parts } of this.#replicas.values()) {
+      const { marks, map, doubt } = parts
+      for (let region = 0; region < marks.regionCount; region++) {
+        if (marks.facts(region).marked) doubt.add(region, map)
+      }
+    }
+  }
+
+  #tellRotten(volume: VolumeId, offsetBytes: number): void {
+    this.#options.log.error({ volume, offsetBytes }, 'a block does not fit its checksum: the disk changed it')
+  }
+
   /** What the run before wrote may still be in the page cache only. */
   #countAllDirty(): void {
     for (const number of this.#data.numbers()) this.#syncs.wrote(number)
@@ -320,6 +359,7 @@ export class CoreStore implements Store {
     const { map } = replica.parts
     const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
     for (let extent = map.firstMapped(0, extents); extent >= 0; extent = map.firstMapped(extent + 1, extents)) {
+      this.#sums.forget(map.get(extent))
       this.#slots.free(map.get(extent))
     }
     this.#commits.removeVolume(replica.number)
@@ -336,75 +376,25 @@ export class CoreStore implements Store {
     const { files, bootId } = this.#options
     this.#slots.giveBackPool()
     yield* wait((done) => this.#slots.whenIdle(() => done(null)))
-    if (this.#failed === null) {
-      yield* wait((done) => this.#commits.wait(done))
-      yield* wait((done) => this.#syncs.request(done))
-      // Marks written without waiting (stamps, marks taken off) are part of the clean end.
-      yield* wait((done) => this.#syncs.request(done))
-      yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false })
-    }
-    for (const file of this.#marksFiles.values()) yield* wait((done) => file.close(done))
-    yield* this.#data.closeAll()
-    yield* wait((done) => this.#index.close(done))
-  }
-}
-
-/** @returns null when the folder is no store yet. @throws UserError for what is not ours or not readable */
-function* readStoreFile(files: Files): Steps<{ storeId: string } | null> {
-  const names = yield* wait<string[]>((done) => files.list('', done))
-  if (!names.includes('store.json')) return null
-  let value: unknown
-  try {
-    value = yield* readRecordFile(files, 'store.json')
-  } catch (error) {
-    if (error instanceof UserError && error.code === 'store-damaged') throw notAStore('store.json')
-    throw error
-  }
-  const parsed = parseStoreFile(value)
-  if (parsed === null) throw notAStore('store.json')
-  if (parsed.version !== formatVersion) throw unknownVersion('store.json')
-  return parsed
-}
-
-/** Makes the folder a store. store.json comes last: without it the rest is a half-made store, made again. */
-function* makeStore(files: Files, opener: IndexOpener, storeId: string): Steps<Index> {
-  for (const folder of ['data', 'marks', 'meta']) yield* wait((done) => files.makeFolder(folder, done))
-  const found = yield* wait<string[]>((done) => files.list('data', done))
-  if (found.length > 0) throw damaged('store.json', 'it is missing, but there are data files')
-  const index = yield* wait<Index>((done) => opener.open(storeId, done))
-  try {
-    yield* wait((done) => index.sync(done))
-    const storeFile = { kind: 'mirrorbay-store', version: formatVersion, storeId }
-    yield* replaceFile(files, '', 'store.json', encodeRecord(storeFile))
-    return index
-  } catch (error) {
-    yield* wait((done) => index.close(done))
-    throw error
-  }
-}
-
-/** A data file made just before a crash may lack its header; nothing was handed out in it then. */
-function* openOrForget(data: DataFiles, number: number, contents: IndexContents): Steps<void> {
-  try {
-    yield* data.openExisting(number)
-  } catch (error) {
-    const used = usedFiles(contents)
-    if (!(error instanceof UserError) || used.has(number)) throw error
-  }
-}
-
-function usedFiles(contents: IndexContents): Set<number> {
-  const used = new Set<number>()
-  for (const row of contents.groups) if (row.doubtful) used.add(Math.floor((row.group * 4096) / 65_536))
-  for (const row of contents.regions) {
-    if (row.slots === null) continue
-    const bytes = Buffer.from(row.slots.buffer, row.slots.byteOffset, row.slots.byteLength)
-    for (let at = 0; at + 4 <= bytes.length; at += 4) {
-      const slot = bytes.readUInt32LE(at) - 1
-      if (slot >= 0) used.add(Math.floor(slot / 65_536))
+    try {
+      if (this.#failed === null) {
+        yield* this.#saveAll()
+        yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false, sums: this.#sumsAreSure() })
+      }
+    } finally {
+      for (const file of this.#marksFiles.values()) yield* wait((done) => file.close(done))
+      yield* this.#data.closeAll()
+      yield* wait((done) => this.#index.close(done))
     }
   }
-  return used
+
+  *#saveAll(): Steps<void> {
+    yield* wait((done) => this.#commits.wait(done))
+    yield* wait((done) => this.#sums.cleanAll(done))
+    yield* wait((done) => this.#syncs.request(done))
+    // Marks written without waiting (stamps, marks taken off) are part of the clean end.
+    yield* wait((done) => this.#syncs.request(done))
+  }
 }
 
 /** Opens a store over ports; every error is a UserError in words. */

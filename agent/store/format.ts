@@ -1,19 +1,22 @@
 /**
- * The bytes of the store's own files (FORMAT.md, version 1), encoded and decoded. Pure: no file is touched here.
+ * The bytes of the store's own files (FORMAT.md, version 2), encoded and decoded. Pure: no file is touched here.
  */
 import { crc32 } from 'node:zlib'
 import { isIdText, type VolumeId, volumeId } from '../kit/ids.ts'
 import type { Grade } from './replica.ts'
 
-export const formatVersion = 1
+export const formatVersion = 2
 
 export const sectorBytes = 512
 export const slotBytes = 256 * 1024
 /** Slots of one data file: 16 GiB, so that a flush of a large volume has few files to sync. */
 export const slotsPerFile = 65_536
 export const fileHeaderBytes = 4096
-/** Offset of slot 0 in a data file: behind the file header and one header sector for each slot. */
-export const dataStartBytes = fileHeaderBytes + slotsPerFile * sectorBytes
+/** Block checksums of a slot fill one sector: 64 of 64 bits. */
+export const blocksPerSlot = 64
+export const sumsStartBytes = fileHeaderBytes + slotsPerFile * sectorBytes
+/** Offset of slot 0 in a data file: behind the file header and two sectors for each slot, its header and its checksums. */
+export const dataStartBytes = sumsStartBytes + slotsPerFile * sectorBytes
 /** Slots whose "may hold bytes" bits stand in one index row. */
 export const slotsPerGroup = 4096
 export const regionExtents = 64
@@ -22,6 +25,7 @@ export const markEntryBytes = 16
 export const marksPerSector = sectorBytes / markEntryBytes
 
 export const headerOffset = (slot: number): number => fileHeaderBytes + (slot % slotsPerFile) * sectorBytes
+export const sumsOffset = (slot: number): number => sumsStartBytes + (slot % slotsPerFile) * sectorBytes
 export const slotOffset = (slot: number): number => dataStartBytes + (slot % slotsPerFile) * slotBytes
 export const fileOfSlot = (slot: number): number => Math.floor(slot / slotsPerFile)
 export const dataFilePath = (file: number): string => `data/${String(file).padStart(5, '0')}.slots`

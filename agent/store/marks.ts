@@ -28,6 +28,8 @@ export interface MarksParts {
   readonly syncs: Syncs
   readonly file: BlockFile
   readonly volumeId: VolumeId
+  /** C1: whether the region's block checksums are on the disk as they are. */
+  readonly sumsAreSaved: (region: number) => boolean
 }
 
 export class Marks implements Syncable {
@@ -179,7 +181,7 @@ export class Marks implements Syncable {
       for (const region of regions) {
         if ((this.#inFlight[region] ?? 0) > 0) continue
         if ((this.#dirty[region] ?? 0) >= this.#parts.syncs.completed) continue
-        if (this.#wanted.has(region)) continue
+        if (this.#wanted.has(region) || !this.#parts.sumsAreSaved(region)) continue
         this.#state[region] = markState.clean
         this.#stamps[region] = Math.max(this.#stamps[region] ?? 0, epoch)
         this.#changed.add(region)

@@ -71,6 +71,17 @@ class Image {
     return got
   }
 
+  /** Flips the first bit of every page that begins with these bytes. */
+  rot(bytes: Uint8Array): number {
+    let found = 0
+    for (const page of this.#pages.values()) {
+      if (Buffer.compare(page.subarray(0, bytes.length), bytes) !== 0) continue
+      page[0] = (page[0] ?? 0) ^ 1
+      found += 1
+    }
+    return found
+  }
+
   copy(): Image {
     const copy = new Image()
     for (const [number, page] of this.#pages) copy.#pages.set(number, page.slice())
@@ -215,6 +226,17 @@ export class MemoryFiles implements Files {
     }
     if (this.#fault === 'hang') this.#held.push(start)
     else start()
+  }
+
+  /** The disk changes what it holds: in every file under that path, pages that begin with these bytes lose a bit. */
+  rot(prefix: string, bytes: Uint8Array): number {
+    let found = 0
+    for (const [path, inode] of this.#names) {
+      if (!path.startsWith(prefix)) continue
+      found += inode.cache.rot(bytes)
+      inode.disk.rot(bytes)
+    }
+    return found
   }
 
   open(path: string, create: boolean, done: FileValueDone<BlockFile>): void {

@@ -17,9 +17,11 @@ export class MemoryDisk {
   #boot: string
   #stores: CoreStore[] = []
   #life = 0
+  readonly #sumPages: number | undefined
 
-  /** @param tuning how long a call takes; 0.05 to 2 ms when not given */
-  constructor(parts: { clock: Clock; random: RandomSource; log: Log; tuning?: DiskTuning }) {
+  /** @param tuning how long a call takes; 0.05 to 2 ms when not given @param sumPages see CoreOptions */
+  constructor(parts: { clock: Clock; random: RandomSource; log: Log; tuning?: DiskTuning; sumPages?: number }) {
+    this.#sumPages = parts.sumPages
     this.#clock = parts.clock
     this.#random = parts.random
     this.#log = parts.log
@@ -34,7 +36,8 @@ export class MemoryDisk {
     // The clock of one life: after a kill no turn and no timer of the dead agent comes any more.
     const alive = () => life === this.#life
     const clock = boundTo(this.#clock, alive)
-    const options = { clock, random: this.#random, log: this.#log, bootId: this.#boot }
+    const sumPages = this.#sumPages === undefined ? {} : { sumPages: this.#sumPages }
+    const options = { clock, random: this.#random, log: this.#log, bootId: this.#boot, ...sumPages }
     openCore({ ...options, files: this.#files, opener: this.#index.opener() }, (error, store) => {
       if (!alive()) return
       if (store) this.#stores.push(store)
@@ -73,6 +76,11 @@ export class MemoryDisk {
 
   get fault(): DiskFault {
     return this.#files.fault
+  }
+
+  /** Bit rot: flips a bit of every copy of these bytes in the data files, silently. @returns how many there were */
+  rot(bytes: Uint8Array): number {
+    return this.#files.rot('data/', bytes)
   }
 
   /** Free bytes that the disk reports. */

@@ -10,15 +10,23 @@ import type { VolumeId } from '../kit/ids.ts'
 import { SlabPieces } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
+import { cutOut } from './blocks.ts'
 import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
-import type { DiskQueue, DiskWaiter } from './disk-queue.ts'
+import type { DiskQueue } from './disk-queue.ts'
+import { afterAll, partsOfZero, readEdges } from './edges.ts'
 import type { ExtentMap } from './extent-map.ts'
+import { Fetch, type FetchParts, runLength } from './fetch.ts'
 import { type FileError, failureOf } from './files.ts'
-import { fileOfSlot, regionExtents, slotBytes, slotOffset, slotsPerFile } from './format.ts'
+import { fileOfSlot, regionExtents, slotBytes, slotOffset } from './format.ts'
 import type { Marks } from './marks.ts'
-import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone } from './replica.ts'
+import { Operation, type OperationHost, OperationList } from './operation.ts'
+import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone, StoreReadFailure } from './replica.ts'
 import type { Slots } from './slots.ts'
+import type { SumDoubt } from './sum-doubt.ts'
+import { saveSums } from './sum-save.ts'
+import { sumWrite, sumZeros } from './sum-writes.ts'
+import type { SumOwner, Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
 export interface ReplicaParts {
@@ -30,53 +38,20 @@ export interface ReplicaParts {
   readonly syncs: Syncs
   readonly marks: Marks
   readonly map: ExtentMap
+  readonly sums: Sums
+  readonly doubt: SumDoubt
   /** The next (run, counter) of a slot header. */
   readonly nextGeneration: () => { run: number; counter: number }
   readonly failed: () => boolean
   /** A write, sync or commit failed: nothing of this store is trusted to take more. */
   readonly fail: (error: FileError) => void
+  /** A block that does not fit its checksum was found there. */
+  readonly rotten: (volumeId: VolumeId, offsetBytes: number) => void
 }
 
 const zeros = Buffer.alloc(slotBytes)
 
-/** One call of the engine while it is under way, in a list by age. */
-class Operation implements DiskWaiter {
-  readonly #replica: DiskReplica
-  readonly #done: (failure: StoreFailure | null) => void
-  readonly startMs: number
-  /** Regions it changes; -1 for reads and syncs. */
-  firstRegion = -1
-  lastRegion = -1
-  /** Calls it waits for, and one for itself while it is being taken apart. */
-  left = 1
-  /** The data file its calls write to, and whether there are others too. */
-  readonly files: number[] = []
-  failure: StoreFailure | null = null
-  /** For reads: the bytes that each call must bring; fewer at the end of a file are zeros. */
-  before: Operation | null = null
-  after: Operation | null = null
-
-  constructor(replica: DiskReplica, startMs: number, done: (failure: StoreFailure | null) => void) {
-    this.#replica = replica
-    this.startMs = startMs
-    this.#done = done
-  }
-
-  diskDone(error: FileError | null): void {
-    if (error !== null) this.failure = this.#replica.failedWrite(error, this.failure)
-    this.part()
-  }
-
-  /** One of the things it waits for has come. */
-  part(): void {
-    this.left -= 1
-    if (this.left > 0) return
-    this.#replica.ended(this)
-    this.#done(this.failure)
-  }
-}
-
-export class DiskReplica implements ReplicaStore {
+export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   readonly volumeId: VolumeId
   readonly sizeBytes: number
   readonly regionCount: number
@@ -84,11 +59,11 @@ export class DiskReplica implements ReplicaStore {
   readonly parts: ReplicaParts
   /** What is read: handed back by whoever has passed it on (decision 0007). */
   readonly #memory = new SlabPieces()
-  #oldest: Operation | null = null
-  #newest: Operation | null = null
+  readonly #operations = new OperationList()
   /** Commits under way for new mappings: a write into a mapping not yet committed waits for it too. */
   readonly #uncommitted = new Map<number, number>()
   #commitNumber = 0
+  readonly #fetchParts: FetchParts
   #gone = false
 
   constructor(parts: ReplicaParts, volume: { id: VolumeId; number: number; sizeBytes: number }) {
@@ -97,26 +72,32 @@ export class DiskReplica implements ReplicaStore {
     this.number = volume.number
     this.sizeBytes = volume.sizeBytes
     this.regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
+    const { queue, data, map, sums } = parts
+    this.#fetchParts = { queue, data, map, sums, rotten: (offsetBytes) => parts.rotten(volume.id, offsetBytes) }
   }
 
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, done: StoreDone): void {
     this.#inside(offsetBytes, lengthBytes)
     const operation = this.#begin(done)
     this.#marked(operation, offsetBytes, lengthBytes, () => {
-      const missing = this.#missing(offsetBytes, lengthBytes)
-      if (missing === 0) this.#place(operation, offsetBytes, chunks, lengthBytes)
-      else {
-        this.parts.slots.want(missing, (failure) => {
-          operation.failure = failure
-          if (failure === null) this.#place(operation, offsetBytes, chunks, lengthBytes)
-          else operation.part()
-        })
-      }
+      const isWhole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
+      if (isWhole) this.#store(operation, offsetBytes, chunks, lengthBytes)
+      else this.#widen(operation, offsetBytes, chunks, lengthBytes)
     })
   }
 
   zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void {
-    this.#change(offsetBytes, lengthBytes, mayUnmap, true, done)
+    this.#inside(offsetBytes, lengthBytes)
+    const { edges, fromBytes, toBytes } = partsOfZero(offsetBytes, offsetBytes + lengthBytes)
+    if (edges.length === 0) return this.#change(offsetBytes, lengthBytes, mayUnmap, true, done)
+    const stored = edges.filter(({ atBytes }) => this.parts.map.get(Math.floor(atBytes / slotBytes)) >= 0)
+    const part = afterAll(stored.length + 2, done)
+    for (const { atBytes, lengthBytes } of stored) {
+      this.write(atBytes, [zeros.subarray(0, lengthBytes)], lengthBytes, part)
+    }
+    if (toBytes > fromBytes) this.#change(fromBytes, toBytes - fromBytes, mayUnmap, true, part)
+    else part(null)
+    this.parts.queue.turn(() => part(null))
   }
 
   discard(offsetBytes: number, lengthBytes: number, done: StoreDone): void {
@@ -125,32 +106,24 @@ export class DiskReplica implements ReplicaStore {
 
   read(offsetBytes: number, lengthBytes: number, done: StoreReadDone): void {
     this.#inside(offsetBytes, lengthBytes)
-    const { data, queue, map } = this.parts
-    const first = Math.floor(offsetBytes / slotBytes)
-    const end = offsetBytes + lengthBytes
-    const whole = map.firstMapped(first, Math.ceil(end / slotBytes)) < 0
-    const into = whole ? Buffer.alloc(lengthBytes) : this.#memory.take(lengthBytes)
-    const operation = this.#begin((failure) => done(failure, failure === null ? into : new Uint8Array(0)))
-    let at = offsetBytes
-    while (!whole && at < end) {
-      const slot = map.get(Math.floor(at / slotBytes))
-      const length = this.#runLength(at, end, slot)
-      const start = at - offsetBytes
-      if (slot < 0) into.fill(0, start, start + length)
-      else {
-        operation.left += 1
-        queue.read(data.get(fileOfSlot(slot)), into, start, length, slotOffset(slot) + (at % slotBytes), {
-          diskDone: (error, got) => {
-            // A slot beyond the end of the file was never written: zeros.
-            if (error === null && got < length) into.fill(0, start + got, start + length)
-            if (error !== null) operation.failure = 'io'
-            operation.part()
-          },
-        })
-      }
-      at += length
+    const { map } = this.parts
+    const fromBytes = Math.floor(offsetBytes / limits.blockBytes) * limits.blockBytes
+    const endBytes = Math.ceil((offsetBytes + lengthBytes) / limits.blockBytes) * limits.blockBytes
+    if (map.firstMapped(Math.floor(fromBytes / slotBytes), Math.ceil(endBytes / slotBytes)) < 0) {
+      const operation = this.#begin((failure) => done(failure === null ? null : 'io', Buffer.alloc(lengthBytes)))
+      return this.#later(operation)
     }
-    this.#later(operation)
+    const into = this.#memory.take(endBytes - fromBytes)
+    let verdict: StoreReadFailure | null = null
+    const operation = this.#begin(() => {
+      const data = cutOut(into, offsetBytes - fromBytes, lengthBytes)
+      done(verdict, verdict === null ? data : new Uint8Array(0))
+    })
+    const fetch = new Fetch(this.#fetchParts, this, { fromBytes, endBytes }, into, (failure) => {
+      verdict = failure
+      operation.part()
+    })
+    fetch.run()
   }
 
   sync(done: StoreDone): void {
@@ -181,7 +154,11 @@ export class DiskReplica implements ReplicaStore {
   }
 
   unmark(regions: readonly number[], epoch: number, done: StoreDone): void {
-    this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, epoch, finished))
+    // C1: first their checksums are durable. That may take a while, and nobody waits for it.
+    saveSums(this.parts, this, regions, (failed) => {
+      if (failed || this.#gone) return done('io')
+      this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, epoch, finished))
+    })
   }
 
   raiseStamp(region: number, epoch: number, done: StoreDone): void {
@@ -193,7 +170,8 @@ export class DiskReplica implements ReplicaStore {
   }
 
   oldestPendingMs(): number {
-    return this.#oldest === null ? 0 : this.parts.clock.monotonicMs() - this.#oldest.startMs
+    const { oldest } = this.#operations
+    return oldest === null ? 0 : this.parts.clock.monotonicMs() - oldest.startMs
   }
 
   allocatedBytes(): number {
@@ -207,10 +185,7 @@ export class DiskReplica implements ReplicaStore {
 
   /** A call has had all its answers. */
   ended(operation: Operation): void {
-    if (operation.before) operation.before.after = operation.after
-    else this.#oldest = operation.after
-    if (operation.after) operation.after.before = operation.before
-    else this.#newest = operation.before
+    this.#operations.remove(operation)
     for (const file of operation.files) this.parts.syncs.wrote(file)
     if (operation.firstRegion >= 0) this.parts.marks.end(operation.firstRegion, operation.lastRegion)
   }
@@ -230,10 +205,7 @@ export class DiskReplica implements ReplicaStore {
   #begin(done: (failure: StoreFailure | null) => void): Operation {
     invariant(!this.#gone, 'S5', 'a deleted replica is used')
     const operation = new Operation(this, this.parts.clock.monotonicMs(), done)
-    operation.before = this.#newest
-    if (this.#newest) this.#newest.after = operation
-    else this.#oldest = operation
-    this.#newest = operation
+    this.#operations.add(operation)
     return operation
   }
 
@@ -274,6 +246,49 @@ export class DiskReplica implements ReplicaStore {
     }
   }
 
+  /** Gives slots to what has none, then writes. */
+  #store(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
+    const missing = this.#missing(offsetBytes, lengthBytes)
+    if (missing === 0) return this.#place(operation, offsetBytes, chunks, lengthBytes)
+    this.parts.slots.want(missing, (failure) => {
+      operation.failure = failure
+      if (failure === null) this.#place(operation, offsetBytes, chunks, lengthBytes)
+      else operation.part()
+    })
+  }
+
+  /** A write of parts of blocks becomes one of whole blocks: a checksum covers a whole one. */
+  #widen(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
+    readEdges(this.#fetchParts, this, offsetBytes, lengthBytes, (failure, before, after) => {
+      if (failure === null) {
+        const whole = before.length + lengthBytes + after.length
+        return this.#store(operation, offsetBytes - before.length, [before, ...chunks, after], whole)
+      }
+      operation.failure = 'io'
+      operation.part()
+    })
+  }
+
+  // --- SumOwner ---------------------------------------------------------------------------------------------------
+
+  isDoubtful(extent: number): boolean {
+    return this.parts.doubt.has(extent)
+  }
+
+  resolved(extent: number): void {
+    this.parts.doubt.remove(extent)
+  }
+
+  sumsBegin(extent: number): void {
+    const region = Math.floor(extent / regionExtents)
+    this.parts.marks.begin(region, region)
+  }
+
+  sumsEnd(extent: number): void {
+    const region = Math.floor(extent / regionExtents)
+    this.parts.marks.end(region, region)
+  }
+
   #missing(offsetBytes: number, lengthBytes: number): number {
     const last = Math.floor((offsetBytes + lengthBytes - 1) / slotBytes)
     let missing = 0
@@ -283,31 +298,17 @@ export class DiskReplica implements ReplicaStore {
     return missing
   }
 
-  /** Bytes from `at` on that lie together in a data file (or in a hole), up to `end`. */
-  #runLength(at: number, end: number, slot: number): number {
-    let extent = Math.floor(at / slotBytes)
-    let next = slot
-    let to = (extent + 1) * slotBytes
-    while (to < end) {
-      extent += 1
-      next = slot < 0 ? -1 : next + 1
-      if (this.parts.map.get(extent) !== next) break
-      if (slot >= 0 && next % slotsPerFile === 0) break
-      to += slotBytes
-    }
-    return Math.min(to, end) - at
-  }
-
   #place(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
     const { data, queue, map } = this.parts
     const end = offsetBytes + lengthBytes
     const fresh = this.#allocate(operation, offsetBytes, end)
+    sumWrite(this.parts, this, offsetBytes, chunks, end)
     let cursor = 0
     let cursorStart = 0
     let at = offsetBytes
     while (at < end) {
       const slot = map.get(Math.floor(at / slotBytes))
-      const length = this.#runLength(at, end, slot)
+      const length = runLength(map, at, end, slot)
       let pieces = chunks
       if (length !== lengthBytes) {
         const cut: Uint8Array[] = []
@@ -356,6 +357,7 @@ export class DiskReplica implements ReplicaStore {
       if (map.get(extent) < 0) {
         const slot = slots.take()
         map.set(extent, slot)
+        this.parts.sums.fresh(slot, this, extent)
         const region = Math.floor(extent / regionExtents)
         commits.touchRegion(this.number, map, region)
         const { run, counter } = this.parts.nextGeneration()
@@ -411,6 +413,7 @@ export class DiskReplica implements ReplicaStore {
           const inSlot = Math.max(0, offsetBytes - extent * slotBytes)
           const length = Math.min(slotBytes, end - extent * slotBytes) - inSlot
           const { queue, data } = this.parts
+          sumZeros(this.parts, this, extent, inSlot, length)
           this.#send(operation, [zeros.subarray(0, length)], length, slot, inSlot, false, queue, data)
           // A mapping that is being committed may be written, but is there only when committed.
           if (this.#uncommitted.has(extent)) changed = true
@@ -425,6 +428,8 @@ export class DiskReplica implements ReplicaStore {
     const { map, slots, commits } = this.parts
     const slot = map.get(extent)
     map.set(extent, -1)
+    this.parts.sums.forget(slot)
+    this.parts.doubt.remove(extent)
     slots.free(slot)
     commits.touchRegion(this.number, map, Math.floor(extent / regionExtents))
     const { run, counter } = this.parts.nextGeneration()

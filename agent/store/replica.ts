@@ -9,7 +9,9 @@ import type { VolumeId } from '../kit/ids.ts'
 /** A disk's answer. `no-space`: nothing promised about the range; `io`: the disk failed. */
 export type StoreFailure = 'io' | 'no-space'
 export type StoreDone = (failure: StoreFailure | null) => void
-export type StoreReadDone = (failure: StoreFailure | null, data: Uint8Array) => void
+/** `corrupt`: the disk answered, but with bytes that do not fit their checksum (R3). Nobody sees them. */
+export type StoreReadFailure = 'io' | 'corrupt'
+export type StoreReadDone = (failure: StoreReadFailure | null, data: Uint8Array) => void
 
 /** How far a region's bytes may be trusted (C2), ordered from best to worst. */
 export type Grade = 'sound' | 'torn' | 'lossy'
@@ -35,15 +37,16 @@ export interface ReplicaStore {
   /**
    * Writes bytes; done = applied: every later read here sees them, a killed agent does not lose them, a power cut may
    * until the next sync. Marks its regions first and durably where they are not marked (C1). The caller holds the range
-   * (W3): no overlapping call is under way. Any byte alignment. The chunks must not change until done.
+   * (W3), rounded out to blocks: no overlapping call is under way. Any byte alignment; a block of which only a part is
+   * written is read first (and must fit its checksum, else the write fails with `io`). The chunks must not change until done.
    */
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, done: StoreDone): void
   /** The range reads as zeros when done; marks as `write` does. @param mayUnmap whole extents give their slot back */
   zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void
   /** Whole extents inside the range read as zeros and give their slot back; the rest is unchanged. Marks as `write`. */
   discard(offsetBytes: number, lengthBytes: number, done: StoreDone): void
-  /** Unwritten bytes read as zeros. The caller holds the range against writes (R4). `data` belongs to the receiver, who
-   * may hand it back (kit/slabs.ts). */
+  /** Unwritten bytes read as zeros; every block was held against its checksum (R3). The caller holds the range against
+   * writes (R4), rounded out to blocks. `data` belongs to the receiver, who may hand it back (kit/slabs.ts). */
   read(offsetBytes: number, lengthBytes: number, done: StoreReadDone): void
   /** Done when every write that was done before this call is durable, with all that its reading needs. A sync that
    * began before this call does not count (W4); callers that wait together share one. */

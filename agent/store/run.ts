@@ -16,6 +16,8 @@ export interface RunRecord {
   readonly end: 'running' | 'clean'
   /** A sync or write failed in that run: what its marks cover counts as lossy. */
   readonly failed: boolean
+  /** A clean end that left every block checksum on the disk, also those of marked regions. */
+  readonly sums: boolean
 }
 
 export type PreviousEnd = 'first' | 'clean' | 'torn' | 'lossy'
@@ -30,16 +32,17 @@ export function* readRun(files: Files): Steps<RunRecord | null> {
     throw error
   }
   if (typeof value !== 'object' || value === null) throw damaged(path, 'it is not a run record')
-  const { run, bootId, end, failed } = value as Record<string, unknown> // checked field by field below
+  const { run, bootId, end, failed, sums } = value as Record<string, unknown> // checked field by field below
   const shape =
     typeof run === 'number' &&
     Number.isSafeInteger(run) &&
     run > 0 &&
     (bootId === null || typeof bootId === 'string') &&
     (end === 'running' || end === 'clean') &&
-    typeof failed === 'boolean'
+    typeof failed === 'boolean' &&
+    typeof sums === 'boolean'
   if (!shape) throw damaged(path, 'it is not a run record')
-  return { run, bootId, end, failed }
+  return { run, bootId, end, failed, sums }
 }
 
 export function* writeRun(files: Files, record: RunRecord): Steps<void> {

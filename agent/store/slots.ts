@@ -14,9 +14,10 @@ import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { FileError, type Files, failureOf } from './files.ts'
-import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotOffset, slotsPerGroup } from './format.ts'
+import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotOffset, slotsPerGroup, sumsOffset } from './format.ts'
 import type { StoreFailure } from './replica.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
+import type { Sums } from './sums.ts'
 
 const groupBytes = slotsPerGroup / 8
 const zeros = Buffer.alloc(slotBytes)
@@ -27,6 +28,7 @@ export interface SlotParts {
   readonly data: DataFiles
   readonly queue: DiskQueue
   readonly commits: Commits
+  readonly sums: Pick<Sums, 'quiet'>
   /** The disk failed in the background. */
   readonly fail: (error: FileError) => void
   readonly failed: () => boolean
@@ -234,7 +236,7 @@ export class Slots {
         const file = fileOfSlot(slot)
         if (!this.#parts.data.has(file)) yield* this.#parts.data.make(file)
       }
-      yield* this.#makeHeaderRoom(slots.filter((slot) => slot >= neverUsed))
+      yield* this.#makeSectorRoom(slots.filter((slot) => slot >= neverUsed))
       yield* wait((done) => this.#parts.commits.durable(done))
     } catch (error) {
       for (const slot of slots) this.#freed.push(slot)
@@ -245,17 +247,18 @@ export class Slots {
     this.#readyHead = this.#closing ? this.#readyHead : 0
   }
 
-  /** Gives the header sectors of never used slots (ascending) their place on the disk: later they only change. */
-  *#makeHeaderRoom(slots: readonly number[]): Steps<void> {
+  /** Gives the sectors of never used slots (ascending), header and checksums, their place on the disk: later they only change. */
+  *#makeSectorRoom(slots: readonly number[]): Steps<void> {
     for (let at = 0; at < slots.length; ) {
       const first = slots[at] ?? 0
       const inFile = slots.filter((slot) => fileOfSlot(slot) === fileOfSlot(first)).length
       const room = Buffer.alloc(inFile * sectorBytes)
       const file = this.#parts.data.get(fileOfSlot(first))
-      const offset = headerOffset(first)
-      yield* wait((done) =>
-        this.#parts.queue.write(file, [room], room.length, offset, true, { diskDone: (error) => done(error) }),
-      )
+      for (const offset of [headerOffset(first), sumsOffset(first)]) {
+        yield* wait((done) =>
+          this.#parts.queue.write(file, [room], room.length, offset, true, { diskDone: (error) => done(error) }),
+        )
+      }
       at += inFile
     }
   }
@@ -330,18 +333,26 @@ export class Slots {
     yield* wait((done) => this.#parts.commits.wait(done))
   }
 
-  /** Reads first: a slot that was only promised, never written, is a hole and shall stay one. */
   *#zeroSlot(slot: number): Steps<void> {
     if (!this.#parts.data.has(fileOfSlot(slot))) return
+    yield* wait((done) => this.#parts.sums.quiet(slot, done))
+    yield* this.#zeroBytes(slot, slotOffset(slot), slotBytes)
+    yield* this.#zeroBytes(slot, sumsOffset(slot), sectorBytes)
+  }
+
+  /** Reads first: a slot that was only promised, never written, is a hole and shall stay one. */
+  *#zeroBytes(slot: number, offset: number, length: number): Steps<void> {
     const file = this.#parts.data.get(fileOfSlot(slot))
-    const bytes = Buffer.allocUnsafe(slotBytes)
+    const bytes = Buffer.allocUnsafe(length)
     const got = yield* wait<number>((done) =>
-      this.#parts.queue.read(file, bytes, 0, slotBytes, slotOffset(slot), { diskDone: done }),
+      this.#parts.queue.read(file, bytes, 0, length, offset, { diskDone: done }),
     )
     const held = bytes.subarray(0, got)
     if (held.equals(zeros.subarray(0, got))) return
     yield* wait((done) =>
-      this.#parts.queue.write(file, [zeros], slotBytes, slotOffset(slot), false, { diskDone: (error) => done(error) }),
+      this.#parts.queue.write(file, [zeros.subarray(0, length)], length, offset, false, {
+        diskDone: (error) => done(error),
+      }),
     )
   }
 }

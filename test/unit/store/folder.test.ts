@@ -43,10 +43,10 @@ test('a folder that is missing, a file, garbage, or of another version is refuse
     await refused(dir, 'store-garbage')
     fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord({ kind: 'something else' }))
     await refused(dir, 'store-garbage')
-    const next = { kind: 'mirrorbay-store', version: 2, storeId: 'a'.repeat(32) }
+    const next = { kind: 'mirrorbay-store', version: 3, storeId: 'a'.repeat(32) }
     fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next))
     await refused(dir, 'store-version')
-    fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next).toString().replace('record 1', 'record 9'))
+    fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next).toString().replace('record 2', 'record 9'))
     await refused(dir, 'store-version')
   }))
 

@@ -13,7 +13,7 @@ test('a slot header is what FORMAT.md says, and comes back', () => {
   assert.equal(bytes.length, 512)
   assert.equal(
     bytes.toString('hex', 0, 48),
-    '4d42534c4f54303101000100701101000123456789abcdef0123456789abcdef15cd5b070000000003000000090000' + '00',
+    '4d42534c4f54303102000100701101000123456789abcdef0123456789abcdef15cd5b070000000003000000090000' + '00',
   )
   assert.deepEqual(format.decodeSlotHeader(bytes), header)
   for (const at of [0, 8, 10, 33, 400, 511]) {
@@ -26,7 +26,8 @@ test('a slot header is what FORMAT.md says, and comes back', () => {
 
 test('offsets in a data file', () => {
   assert.equal(format.headerOffset(65_537), 4096 + 512)
-  assert.equal(format.slotOffset(65_537), 33_558_528 + 262_144)
+  assert.equal(format.slotOffset(65_537), 67_112_960 + 262_144)
+  assert.equal(format.sumsOffset(65_537), 33_558_528 + 512)
   assert.equal(format.fileOfSlot(65_537), 1)
   assert.equal(format.dataFilePath(1), 'data/00001.slots')
 })
@@ -45,11 +46,11 @@ test('a record comes back; garbage, half of it and another version are told apar
   for (let length = 0; length < bytes.length; length++) {
     assert.deepEqual(format.decodeRecord(bytes.subarray(0, length)), { ok: false, why: 'garbage' })
   }
-  const other = Buffer.from(bytes.toString().replace('record 1', 'record 2'))
+  const other = Buffer.from(bytes.toString().replace('record 2', 'record 3'))
   assert.deepEqual(format.decodeRecord(other), { ok: false, why: 'version' })
 })
 
-test('golden bytes of version 1', () => {
+test('golden bytes of version 2', () => {
   const all = Buffer.concat([
     format.encodeFileHeader('f'.repeat(32), 2),
     format.encodeSlotHeader(header),
@@ -58,6 +59,6 @@ test('golden bytes of version 1', () => {
   ])
   assert.equal(
     createHash('sha256').update(all).digest('hex'),
-    'bdd43bacc9d49be911ec6d7ded658c00941316f323bc75a44a1a2daa0195bdaf',
+    '210a60fc4678034052409bba0c44a4569601786d07fdf2880f5765a2add8e871',
   )
 })

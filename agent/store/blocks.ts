@@ -1,0 +1,57 @@
+/** Bytes cut into whole blocks, and back. */
+import { handBackBytes } from '../kit/slabs.ts'
+import { limits } from '../limits.ts'
+
+const { blockBytes } = limits
+
+/** The blocks of a write, one after the other: views of its chunks where a block lies in one, else a copy. */
+export class BlockReader {
+  readonly #chunks: readonly Uint8Array[]
+  readonly #copy = new Uint8Array(blockBytes)
+  #chunk = 0
+  #at = 0
+
+  /** @param chunks together a whole number of blocks */
+  constructor(chunks: readonly Uint8Array[]) {
+    this.#chunks = chunks
+  }
+
+  /** @returns the next block; good until the next call */
+  next(): Uint8Array {
+    for (;;) {
+      const chunk = this.#chunks[this.#chunk]
+      if (chunk === undefined) return this.#copy
+      if (this.#at < chunk.length) {
+        if (chunk.length - this.#at < blockBytes) return this.#joined()
+        this.#at += blockBytes
+        return chunk.subarray(this.#at - blockBytes, this.#at)
+      }
+      this.#chunk += 1
+      this.#at = 0
+    }
+  }
+
+  #joined(): Uint8Array {
+    for (let have = 0; have < blockBytes; ) {
+      const chunk = this.#chunks[this.#chunk]
+      if (chunk === undefined) break
+      const part = chunk.subarray(this.#at, this.#at + blockBytes - have)
+      this.#copy.set(part, have)
+      have += part.length
+      this.#at += part.length
+      if (this.#at < chunk.length) continue
+      this.#chunk += 1
+      this.#at = 0
+    }
+    return this.#copy
+  }
+}
+
+/** @returns what a reader asked for of the whole blocks that were read; the rest of them is handed back */
+export function cutOut(blocks: Uint8Array, fromBytes: number, lengthBytes: number): Uint8Array {
+  if (lengthBytes === blocks.length) return blocks
+  const endBytes = fromBytes + lengthBytes
+  handBackBytes(blocks, fromBytes)
+  handBackBytes(blocks.subarray(endBytes), blocks.length - endBytes)
+  return blocks.subarray(fromBytes, endBytes)
+}

@@ -1,0 +1,67 @@
+/** What makes a folder a store: its first file, its data files. */
+import { UserError } from '../kit/failure.ts'
+import type { DataFiles } from './data-files.ts'
+import type { Files } from './files.ts'
+import { encodeRecord, formatVersion, parseStoreFile, slotsPerFile, slotsPerGroup } from './format.ts'
+import type { Index, IndexContents, IndexOpener } from './index.ts'
+import { readRecordFile, replaceFile } from './records.ts'
+import { type Steps, wait } from './steps.ts'
+import { damaged, notAStore, unknownVersion } from './trouble.ts'
+
+/** @returns null when the folder is no store yet. @throws UserError for what is not ours or not readable */
+export function* readStoreFile(files: Files): Steps<{ storeId: string } | null> {
+  const names = yield* wait<string[]>((done) => files.list('', done))
+  if (!names.includes('store.json')) return null
+  let value: unknown
+  try {
+    value = yield* readRecordFile(files, 'store.json')
+  } catch (error) {
+    if (error instanceof UserError && error.code === 'store-damaged') throw notAStore('store.json')
+    throw error
+  }
+  const parsed = parseStoreFile(value)
+  if (parsed === null) throw notAStore('store.json')
+  if (parsed.version !== formatVersion) throw unknownVersion('store.json')
+  return parsed
+}
+
+/** Makes the folder a store. store.json comes last: without it the rest is a half-made store, made again. */
+export function* makeStore(files: Files, opener: IndexOpener, storeId: string): Steps<Index> {
+  for (const folder of ['data', 'marks', 'meta']) yield* wait((done) => files.makeFolder(folder, done))
+  const found = yield* wait<string[]>((done) => files.list('data', done))
+  if (found.length > 0) throw damaged('store.json', 'it is missing, but there are data files')
+  const index = yield* wait<Index>((done) => opener.open(storeId, done))
+  try {
+    yield* wait((done) => index.sync(done))
+    const storeFile = { kind: 'mirrorbay-store', version: formatVersion, storeId }
+    yield* replaceFile(files, '', 'store.json', encodeRecord(storeFile))
+    return index
+  } catch (error) {
+    yield* wait((done) => index.close(done))
+    throw error
+  }
+}
+
+/** A data file made just before a crash may lack its header; nothing was handed out in it then. */
+export function* openOrForget(data: DataFiles, number: number, contents: IndexContents): Steps<void> {
+  try {
+    yield* data.openExisting(number)
+  } catch (error) {
+    const used = usedFiles(contents)
+    if (!(error instanceof UserError) || used.has(number)) throw error
+  }
+}
+
+function usedFiles(contents: IndexContents): Set<number> {
+  const used = new Set<number>()
+  for (const row of contents.groups) if (row.doubtful) used.add(Math.floor((row.group * slotsPerGroup) / slotsPerFile))
+  for (const row of contents.regions) {
+    if (row.slots === null) continue
+    const bytes = Buffer.from(row.slots.buffer, row.slots.byteOffset, row.slots.byteLength)
+    for (let at = 0; at + 4 <= bytes.length; at += 4) {
+      const slot = bytes.readUInt32LE(at) - 1
+      if (slot >= 0) used.add(Math.floor(slot / slotsPerFile))
+    }
+  }
+  return used
+}

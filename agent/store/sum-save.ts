@@ -1,0 +1,66 @@
+/** Brings the checksums of regions to the disk, durably, so that their marks may come off (C1). */
+import { invariant } from '../kit/failure.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { FileError } from './files.ts'
+import { regionExtents } from './format.ts'
+import { runSteps, type Steps, wait } from './steps.ts'
+import type { SumDoubt } from './sum-doubt.ts'
+import type { SumOwner, Sums } from './sums.ts'
+import type { Syncs } from './syncs.ts'
+
+export interface SumSaveParts {
+  readonly map: ExtentMap
+  readonly sums: Sums
+  readonly doubt: SumDoubt
+  readonly syncs: Syncs
+  readonly failed: () => boolean
+}
+
+/** Region after region; computes anew what an unclean end left in doubt (C2). `failed`: their marks have to stay. */
+export function saveSums(
+  parts: SumSaveParts,
+  owner: SumOwner,
+  regions: readonly number[],
+  done: (failed: boolean) => void,
+): void {
+  runSteps(saveSteps(parts, owner, regions), (error) => {
+    if (error !== null && !(error instanceof FileError)) invariant(false, 'S6', `checksums were not saved: ${error}`)
+    done(error !== null || parts.failed())
+  })
+}
+
+function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly number[]): Steps<void> {
+  let isChanged = false
+  for (const region of regions) {
+    const extents = extentsToSave(parts, region)
+    isChanged ||= extents.length > 0
+    for (const extent of extents) {
+      const slot = parts.map.get(extent)
+      // Given back meanwhile.
+      if (slot < 0) continue
+      const page = parts.sums.page(slot, owner, extent)
+      page.pins += 1
+      try {
+        yield* wait((next) => parts.sums.load(page, next))
+        yield* wait((next) => parts.sums.clean(page, next))
+      } finally {
+        page.pins -= 1
+      }
+    }
+  }
+  if (isChanged) yield* wait((next) => parts.syncs.request(next))
+}
+
+function extentsToSave({ map, sums, doubt }: Pick<SumSaveParts, 'map' | 'sums' | 'doubt'>, region: number): number[] {
+  const extents: number[] = []
+  for (let extent = region * regionExtents; extent < (region + 1) * regionExtents; extent += 1) {
+    const slot = map.get(extent)
+    if (slot >= 0 && (doubt.has(extent) || sums.isChanged(slot))) extents.push(extent)
+  }
+  return extents
+}
+
+/** C1: whether the disk holds all that memory knows of the region's checksums. */
+export function sumsAreSaved(parts: Pick<SumSaveParts, 'map' | 'sums' | 'doubt'>, region: number): boolean {
+  return extentsToSave(parts, region).length === 0
+}

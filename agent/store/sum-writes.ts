@@ -1,0 +1,42 @@
+/** Checksums of what is being written: in memory before the data is on its way, so before anybody may read it. */
+import { limits } from '../limits.ts'
+import { BlockReader } from './blocks.ts'
+import { sumOf, zeroSum } from './checksum.ts'
+import type { ExtentMap } from './extent-map.ts'
+import { slotBytes } from './format.ts'
+import type { SumOwner, Sums } from './sums.ts'
+
+interface SumWriteParts {
+  readonly map: ExtentMap
+  readonly sums: Sums
+}
+
+/** @param chunks what goes to [offsetBytes, endBytes): whole blocks, all in extents that have a slot */
+export function sumWrite(
+  { map, sums }: SumWriteParts,
+  owner: SumOwner,
+  offsetBytes: number,
+  chunks: readonly Uint8Array[],
+  endBytes: number,
+): void {
+  const blocks = new BlockReader(chunks)
+  for (let at = offsetBytes; at < endBytes; ) {
+    const extent = Math.floor(at / slotBytes)
+    const page = sums.page(map.get(extent), owner, extent)
+    const until = Math.min(endBytes, (extent + 1) * slotBytes)
+    for (; at < until; at += limits.blockBytes) page.set((at % slotBytes) / limits.blockBytes, sumOf(blocks.next()))
+  }
+}
+
+/** @param inSlotBytes, lengthBytes whole blocks of one extent, which become zeros */
+export function sumZeros(
+  { map, sums }: SumWriteParts,
+  owner: SumOwner,
+  extent: number,
+  inSlotBytes: number,
+  lengthBytes: number,
+): void {
+  const page = sums.page(map.get(extent), owner, extent)
+  const end = inSlotBytes + lengthBytes
+  for (let at = inSlotBytes; at < end; at += limits.blockBytes) page.set(at / limits.blockBytes, zeroSum)
+}

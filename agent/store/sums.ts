@@ -1,0 +1,318 @@
+/**
+ * The checksums of the blocks of a storage folder, in pages of one slot each (64 blocks, 512 bytes). They stand in the
+ * data files beside the slots; this is the part of them in memory.
+ *
+ * A page may know some of its entries only: those that were written since. The others are taken from the disk when
+ * they are asked for. Changed pages lie in marked regions only (C1): they are written when they are pushed out, and
+ * before the mark comes off. After an unclean end the entries of marked regions on the disk are worth nothing; there
+ * `load` reads the slot itself and computes them anew (C2).
+ */
+import { limits } from '../limits.ts'
+import { sumOf, zeroSum } from './checksum.ts'
+import type { DataFiles } from './data-files.ts'
+import type { DiskQueue } from './disk-queue.ts'
+import { FileError } from './files.ts'
+import { blocksPerSlot, fileOfSlot, sectorBytes, slotBytes, slotOffset, sumsOffset } from './format.ts'
+
+export type SumsDone = (error: FileError | null) => void
+
+/** The replica that a slot belongs to, as far as its checksums need it. */
+export interface SumOwner {
+  /** Whether what the disk says about this extent's checksums is worth nothing. */
+  isDoubtful(extent: number): boolean
+  /** They were computed anew. */
+  resolved(extent: number): void
+  /** A write of checksums begins, and has ended: the region's mark stays on until a sync has covered it (C1). */
+  sumsBegin(extent: number): void
+  sumsEnd(extent: number): void
+}
+
+/** The checksums of one slot. The fields belong to Sums; others read `sums` while they have it pinned. */
+export class SumPage {
+  readonly sums: BigUint64Array
+  slot = -1
+  extent = -1
+  owner: SumOwner | null = null
+  /** Bits of the entries that are known, blocks 0-31 and 32-63. */
+  low = 0
+  high = 0
+  /** Holds what the disk does not. */
+  changed = false
+  /** Looked at since the hand that pushes out came by. */
+  used = false
+  pins = 0
+  loading: SumsDone[] | null = null
+  writing = false
+  /** Who waits until it is written. */
+  cleaning: SumsDone[] = []
+
+  constructor(sums: BigUint64Array) {
+    this.sums = sums
+  }
+
+  get isWhole(): boolean {
+    return (this.low & this.high) === -1
+  }
+
+  knows(block: number): boolean {
+    return block < 32 ? ((this.low >>> block) & 1) === 1 : ((this.high >>> (block - 32)) & 1) === 1
+  }
+
+  /** A block is being written: the caller holds it, so nobody compares it before the write is done. */
+  set(block: number, sum: bigint): void {
+    this.learn(block, sum)
+    this.changed = true
+  }
+
+  learn(block: number, sum: bigint): void {
+    this.sums[block] = sum
+    if (block < 32) this.low |= 1 << block
+    else this.high |= 1 << (block - 32)
+  }
+}
+
+export interface SumParts {
+  readonly queue: DiskQueue
+  readonly data: DataFiles
+  /** Something went into a data file that the next sync must cover. */
+  readonly wrote: (file: number) => void
+  readonly fail: (error: FileError) => void
+  /** Pages kept in memory; beyond it only those in use. */
+  readonly mostPages: number
+}
+
+/** The volume was deleted while somebody read it. */
+const givenBack = new FileError('ENOENT', 'the extent was given back')
+
+/** Pages whose memory is made at once. */
+const pagesTogether = 64
+
+export class Sums {
+  readonly #parts: SumParts
+  readonly #bySlot = new Map<number, SumPage>()
+  /** All pages, in the order in which the hand passes them. */
+  readonly #ring: SumPage[] = []
+  #hand = 0
+  #spare: BigUint64Array[] = []
+  /** Pages of slots that were given back while their checksums were still being written. */
+  readonly #leaving = new Map<number, SumPage>()
+
+  constructor(parts: SumParts) {
+    this.#parts = parts
+  }
+
+  /** The page of a slot, perhaps with nothing known in it. */
+  page(slot: number, owner: SumOwner, extent: number): SumPage {
+    const present = this.#bySlot.get(slot)
+    if (present !== undefined) {
+      present.used = true
+      return present
+    }
+    const page = this.#take()
+    page.slot = slot
+    page.owner = owner
+    page.extent = extent
+    page.used = true
+    this.#bySlot.set(slot, page)
+    return page
+  }
+
+  /** The page of a slot that was just handed out: it reads as zeros (S2), and so do its checksums on the disk. */
+  fresh(slot: number, owner: SumOwner, extent: number): SumPage {
+    const page = this.page(slot, owner, extent)
+    page.sums.fill(zeroSum)
+    page.low = -1
+    page.high = -1
+    return page
+  }
+
+  /** Whether memory holds checksums of this slot that the disk does not have. */
+  isChanged(slot: number): boolean {
+    const page = this.#bySlot.get(slot)
+    return page !== undefined && (page.changed || page.writing)
+  }
+
+  /** Makes every entry known. Calls back at once when it is. The caller has pinned the page. */
+  load(page: SumPage, done: SumsDone): void {
+    if (page.isWhole) {
+      page.owner?.resolved(page.extent)
+      return done(null)
+    }
+    if (page.loading !== null) {
+      page.loading.push(done)
+      return
+    }
+    page.loading = [done]
+    const { slot, owner, extent } = page
+    if (owner?.isDoubtful(extent) === true) this.#compute(page, slot)
+    else this.#read(page, slot)
+  }
+
+  /** Writes what changed; done when it is in the file (not synced). */
+  clean(page: SumPage, done: SumsDone): void {
+    if (!page.changed && !page.writing) return done(null)
+    page.cleaning.push(done)
+    if (!page.writing) this.#write(page)
+  }
+
+  /** As `clean`, for a slot: nothing to do when memory has nothing of it. */
+  cleanSlot(slot: number, done: SumsDone): void {
+    const page = this.#bySlot.get(slot)
+    if (page === undefined) done(null)
+    else this.clean(page, done)
+  }
+
+  /** Every page. Once nothing else is under way. */
+  cleanAll(done: SumsDone): void {
+    const changed = this.#ring.filter((page) => page.changed || page.writing)
+    let left = changed.length + 1
+    let failed: FileError | null = null
+    const part = (error: FileError | null) => {
+      failed ??= error
+      left -= 1
+      if (left === 0) done(failed)
+    }
+    for (const page of changed) this.clean(page, part)
+    this.#parts.queue.turn(() => part(null))
+  }
+
+  /** The slot is no extent's any more: what memory holds of it is void. */
+  forget(slot: number): void {
+    const page = this.#bySlot.get(slot)
+    if (page === undefined) return
+    this.#bySlot.delete(slot)
+    page.changed = false
+    if (page.writing) this.#leaving.set(slot, page)
+    page.owner = null
+    // Its memory may still be looked at or written from; the hand takes it once it is not.
+    page.slot = -1
+  }
+
+  /** Done when nothing of the slot's checksums is on its way to the disk any more: then they may be zeroed. */
+  quiet(slot: number, done: SumsDone): void {
+    const page = this.#leaving.get(slot)
+    if (page === undefined) done(null)
+    else page.cleaning.push(done)
+  }
+
+  /** Pages in memory, for tests and counters. */
+  get pages(): number {
+    return this.#ring.length
+  }
+
+  #take(): SumPage {
+    const page = (this.#ring.length >= this.#parts.mostPages ? this.#pushOut() : null) ?? this.#make()
+    page.low = 0
+    page.high = 0
+    page.changed = false
+    return page
+  }
+
+  #make(): SumPage {
+    if (this.#spare.length === 0) {
+      const memory = new ArrayBuffer(pagesTogether * sectorBytes)
+      for (let at = 0; at < pagesTogether; at += 1) {
+        this.#spare.push(new BigUint64Array(memory, at * sectorBytes, blocksPerSlot))
+      }
+    }
+    const page = new SumPage(this.#spare.pop() ?? new BigUint64Array(blocksPerSlot))
+    this.#ring.push(page)
+    return page
+  }
+
+  /**
+   * A page that nobody needs now; null when the next ones are all in use: then memory grows by what is under way.
+   * Changed ones on the hand's way are written, so that the next round finds them clean.
+   */
+  #pushOut(): SumPage | null {
+    for (let looked = 0; looked < 64; looked += 1) {
+      this.#hand = (this.#hand + 1) % this.#ring.length
+      const page = this.#ring[this.#hand]
+      if (page === undefined || page.pins > 0 || page.loading !== null || page.writing) continue
+      if (page.used && page.slot >= 0) page.used = false
+      else if (page.changed) this.clean(page, () => undefined)
+      else {
+        this.#bySlot.delete(page.slot)
+        return page
+      }
+    }
+    return null
+  }
+
+  #read(page: SumPage, slot: number): void {
+    const { data, queue } = this.#parts
+    const bytes = Buffer.alloc(sectorBytes)
+    queue.read(data.get(fileOfSlot(slot)), bytes, 0, sectorBytes, sumsOffset(slot), {
+      diskDone: (error, got) => {
+        if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
+        // Beyond the end of the file nothing was ever written: zeros.
+        if (got < sectorBytes) bytes.fill(0, got)
+        for (let block = 0; block < blocksPerSlot; block += 1) {
+          if (!page.knows(block)) page.learn(block, bytes.readBigUInt64LE(block * 8))
+        }
+        this.#loaded(page, null)
+      },
+    })
+  }
+
+  /** C2: from the slot's own bytes. What is written there meanwhile is known already and stays. */
+  #compute(page: SumPage, slot: number): void {
+    const { data, queue } = this.#parts
+    const bytes = Buffer.allocUnsafe(slotBytes)
+    queue.read(data.get(fileOfSlot(slot)), bytes, 0, slotBytes, slotOffset(slot), {
+      diskDone: (error, got) => {
+        if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
+        if (got < slotBytes) bytes.fill(0, got)
+        for (let block = 0; block < blocksPerSlot; block += 1) {
+          const at = block * limits.blockBytes
+          if (!page.knows(block)) page.set(block, sumOf(bytes.subarray(at, at + limits.blockBytes)))
+        }
+        page.changed = true
+        page.owner?.resolved(page.extent)
+        this.#loaded(page, null)
+      },
+    })
+  }
+
+  #loaded(page: SumPage, error: FileError | null): void {
+    const waiters = page.loading ?? []
+    page.loading = null
+    for (const waiter of waiters) waiter(error)
+  }
+
+  /** One write of a page at a time, so that an older state never comes after a newer one. */
+  #write(page: SumPage): void {
+    const { slot, extent, owner } = page
+    page.writing = true
+    page.pins += 1
+    this.load(page, (error) => {
+      page.pins -= 1
+      if (page.slot !== slot) return this.#written(page, slot, null)
+      if (error !== null) return this.#written(page, slot, error)
+      const file = fileOfSlot(slot)
+      const bytes = Buffer.from(new Uint8Array(page.sums.buffer, page.sums.byteOffset, sectorBytes))
+      page.changed = false
+      owner?.sumsBegin(extent)
+      this.#parts.queue.write(this.#parts.data.get(file), [bytes], sectorBytes, sumsOffset(slot), false, {
+        diskDone: (failure) => {
+          this.#parts.wrote(file)
+          owner?.sumsEnd(extent)
+          if (failure !== null) this.#parts.fail(failure)
+          this.#written(page, slot, failure)
+        },
+      })
+    })
+  }
+
+  #written(page: SumPage, slot: number, error: FileError | null): void {
+    this.#leaving.delete(slot)
+    page.writing = false
+    const waiters = page.cleaning
+    page.cleaning = []
+    // Changed again while it was written: whoever asked meanwhile hears when that is written too.
+    if (page.changed && error === null && page.slot === slot) {
+      page.cleaning = waiters
+      this.#write(page)
+    } else for (const waiter of waiters) waiter(error)
+  }
+}
