@@ -36,7 +36,7 @@ export interface Verdict {
 
 /** Milliseconds. A search of this part takes at most two minutes of a core that is its own. */
 const searchMs = 400_000
-const buildMs = 60_000
+const buildMs = 240_000
 
 /** tools.ts starts programs where the tests run; spin and its verifier write beside them. */
 const inside = (folder: string, program: string, args: readonly string[]): readonly string[] => [
