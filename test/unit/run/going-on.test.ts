@@ -139,6 +139,23 @@ describe('a journal', () => {
     })
   }
 
+  test('tells how far a loop has come once, and that it moves', async () => {
+    await inFolder({}, async (folder) => {
+      const path = join(folder, 'journal')
+      const said: string[] = []
+      const say = (words: string) => said.push(words)
+      const journal = await GoingOn.open({ path, entry: 'test:long', code: 'abc', restart: false, say })
+      assert.equal(journal.movedAtMs('a.test.ts'), 0)
+      for (const round of [3, 4]) {
+        addLine(path, { kind: 'rounds', file: 'a.test.ts', name: 'seeds', done: round, count: 5, tally: {} })
+      }
+      journal.tellRounds()
+      journal.tellRounds()
+      assert.deepEqual(said.slice(1), ['   a.test.ts: seeds: 4 of 5 (80 %)'])
+      assert.ok(journal.movedAtMs('a.test.ts') > 0)
+    })
+  })
+
   test('with a torn last line loses that one, the others count, and what is added can be read', async () => {
     const { said, counts, lines } = await opened(`${text(first, done)}{"kind":"ended","part":"la`)
     assert.match(said, /^Going on where/)
