@@ -78,9 +78,6 @@ describe('a broken rule is found, as what it is', { concurrency: 2 }, () => {
       'acceptance cycle',
     ),
   )
-  it('who waits keeps what it was granted: two servers alone would not show it', tools, () =>
-    holds({ model, defines: { ...two, BROKEN_WAITS_HOLDING: true }, check: 'safety' }),
-  )
 })
 
 describe('a search that was cut short proves nothing', () => {
