@@ -92,6 +92,8 @@ export const limits = {
   recordBytes: 64 * KiB,
   /** Milliseconds a store may take to close before a frozen disk is given up on. */
   storeCloseMs: 10_000,
+  /** Milliseconds between two attempts to write to a failed disk that it failed (C2). */
+  failureRecordMs: 1_000,
   /** Milliseconds between two looks at a disk's free space. */
   freeSpaceMs: 5_000,
 

@@ -2,7 +2,7 @@
 import type { Event } from '../contract/events.ts'
 import type { PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../contract/status.ts'
 import { UserError } from '../kit/failure.ts'
-import type { ServerId } from '../kit/ids.ts'
+import { serverId as asServerId, type ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Engine } from '../volume/engine.ts'
@@ -201,8 +201,18 @@ export class EnginePort implements AgentPort {
     const { known } = volume.member
     const inSync = replicas.filter((replica) => replica.state === 'in-sync' && replica.connected)
     const complete = inSync.length === known.inSync.length && inSync.length > 1
-    if (!complete || volume.member.waiting() !== 'none' || !volume.member.proposer.reachable()) return []
-    return inSync.filter((replica) => replica.serverId !== known.arbiter.serverId).map((replica) => replica.serverName)
+    if (!complete || volume.member.waiting() !== 'none') return []
+    const decides = inSync.map(({ serverId }) => serverId).filter((serverId) => this.#reachesArbiter(volume, serverId))
+    const mayStop = ({ serverId }: ReplicaStatus) =>
+      serverId !== known.arbiter.serverId && decides.some((other) => other !== serverId)
+    return inSync.filter(mayStop).map(({ serverName }) => serverName)
+  }
+
+  /** Whether that server could ask for the decision that leaves another one out, as it says itself. */
+  #reachesArbiter(volume: Volume, server: string): boolean {
+    const serverId = asServerId(server)
+    if (serverId === this.#world.engine.world.self) return volume.member.proposer.reachable()
+    return volume.reachingArbiter.get(serverId) === true
   }
 
   #resync(volume: Volume): ResyncStatus | null {

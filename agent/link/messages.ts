@@ -87,6 +87,8 @@ export interface Links {
   peer(peer: ServerId): { readonly run: number; readonly connected: boolean } | undefined
   /** Bytes handed to `send` that the peer has not acknowledged yet (for flow control). */
   unacknowledgedBytes(peer: ServerId): number
+  /** Of all bytes ever handed to `send` for this run of the peer, those that it has acknowledged: they are there. */
+  acknowledgedBytes(peer: ServerId): number
 }
 
 /** What the links tell the engine. */

@@ -24,6 +24,7 @@ export class Stream {
   /** Next number to hand to the present connection. */
   #cursor = 1
   #unacknowledgedBytes = 0
+  #acknowledgedBytes = 0
   #urgent: EncodedFrame[] = []
   #urgentBytes = 0
   #lastReceived = 0
@@ -45,6 +46,11 @@ export class Stream {
   /** Bytes of frames that the peer has not acknowledged, handed out or not. */
   get unacknowledgedBytes(): number {
     return this.#unacknowledgedBytes
+  }
+
+  /** Bytes of frames that the peer has acknowledged since the stream began. */
+  get acknowledgedBytes(): number {
+    return this.#acknowledgedBytes
   }
 
   /** Bytes waiting outside the stream. */
@@ -166,6 +172,7 @@ export class Stream {
       const frame = this.#frames[this.#head]
       invariant(frame !== undefined, 'N3', `frame ${this.#firstNumber} is neither acknowledged nor kept`)
       this.#unacknowledgedBytes -= frame.bytes
+      this.#acknowledgedBytes += frame.bytes
       this.#frames[this.#head] = undefined
       this.#head += 1
       this.#firstNumber += 1

@@ -137,6 +137,10 @@ class TcpHub implements LinkHub, ConnectionOwner {
     return peer?.shown && { run: peer.shown.run, connected: peer.connection !== undefined }
   }
 
+  acknowledgedBytes(id: ServerId): number {
+    return this.#byId.get(id)?.stream?.acknowledgedBytes ?? 0
+  }
+
   unacknowledgedBytes(id: ServerId): number {
     return this.#byId.get(id)?.stream?.unacknowledgedBytes ?? 0
   }

@@ -44,8 +44,12 @@ export class Decisions {
   considerRemoval(others: readonly ServerId[], openedInThisRun: boolean): void {
     const { phase, splitBrain, known } = this.#decider
     if (phase === 'outside' || phase === 'left' || splitBrain) return
-    if (this.#world.record.value.word !== null) return
     const gone = this.removal.whoMustGo(others, openedInThisRun)
+    if (this.#world.record.value.word !== null) {
+      // C10, E2: the word ends by a decision only; the same set again is one, and then who must go can.
+      if (gone.length > 0) this.renew()
+      return
+    }
     if (this.proposer.busy) {
       if (gone.length === 0 && this.removal.anyBeingLeftOut() && this.proposer.withdraw()) this.removal.keepAll()
       return

@@ -16,8 +16,10 @@ const sent = { sentLeaseMs: z.number().min(0), sentMonotonicMs: z.number().min(0
 export const heartbeatMessages = {
   'beat.ask': z.object({
     ...sent,
-    /** The sessions the sender is in, and its low-water marks there (C1). */
-    volumes: z.array(z.object({ key: count, session: count, lowWater: count })).max(limits.volumes),
+    /** The sessions the sender is in, its low-water marks there (C1), and whether it reaches the arbiter, for people. */
+    volumes: z
+      .array(z.object({ key: count, session: count, lowWater: count, reachesArbiter: z.boolean() }))
+      .max(limits.volumes),
   }),
   'beat.answer': z.object({ ...sent, volumes: z.array(z.object({ key: count, session: count })).max(limits.volumes) }),
 } as const
@@ -27,6 +29,9 @@ export interface BeatVolume {
   /** 0: none. */
   readonly session: number
   readonly lowWater: number
+  readonly reachesArbiter: boolean
+  /** Another member says whether it could ask for a decision. */
+  heardReachesArbiter(from: ServerId, reaches: boolean): void
   answerHeartbeat(from: ServerId, session: number): boolean
   heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void
   confirmedBelow(from: ServerId, lowWater: number): void
@@ -59,9 +64,9 @@ export class Heartbeats {
 
   sendTo(servers: Iterable<ServerId>): void {
     const { clock, links } = this.#world
-    const volumes: { key: number; session: number; lowWater: number }[] = []
-    for (const { key, session, lowWater } of this.#world.volumes()) {
-      if (session !== 0) volumes.push({ key, session, lowWater })
+    const volumes: { key: number; session: number; lowWater: number; reachesArbiter: boolean }[] = []
+    for (const { key, session, lowWater, reachesArbiter } of this.#world.volumes()) {
+      if (session !== 0) volumes.push({ key, session, lowWater, reachesArbiter })
     }
     const body = { sentLeaseMs: clock.leaseMs(), sentMonotonicMs: clock.monotonicMs(), volumes }
     for (const server of servers) links.sendNow(server, { type: 'control', kind: 'beat.ask', body })
@@ -73,10 +78,11 @@ export class Heartbeats {
     this.#world.silence.heard(from)
     const { sentLeaseMs, sentMonotonicMs } = parsed.data
     const volumes: { key: number; session: number }[] = []
-    for (const { key, session, lowWater } of parsed.data.volumes) {
+    for (const { key, session, lowWater, reachesArbiter } of parsed.data.volumes) {
       const volume = this.#world.volume(key)
       if (volume === undefined || volume.session !== session) continue
       volume.confirmedBelow(from, lowWater)
+      volume.heardReachesArbiter(from, reachesArbiter)
       if (volume.answerHeartbeat(from, session)) volumes.push({ key, session })
     }
     const answer = { sentLeaseMs, sentMonotonicMs, volumes }

@@ -29,6 +29,8 @@ export interface MemberHost {
   /** Drained and not in the in-sync set: a candidate for resync (E5). */
   outside(): void
   anyLossy(): boolean
+  /** The disk here failed and takes nothing more in this run. */
+  diskFailed(): boolean
   /** Milliseconds since the oldest write or flush still owed by that member was sent to it; 0 when none (E8). */
   owedByMs(member: ServerId): number
   /** A word for the activity list. */

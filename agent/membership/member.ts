@@ -223,6 +223,7 @@ export class Member {
       mayAnswerRead: this.mayAnswerRead(),
       missing: this.#others().some((other) => this.world.links.peer(other)?.connected !== true),
       anyLossy: () => this.#host.anyLossy(),
+      diskFailed: this.#host.diskFailed(),
       arbiterReachable: this.proposer.reachable(),
     })
   }

@@ -12,13 +12,14 @@ export interface WaitingFacts {
   readonly missing: boolean
   /** Asked only while somebody is missing: it looks at every region. */
   anyLossy(): boolean
+  readonly diskFailed: boolean
   readonly arbiterReachable: boolean
 }
 
 export function waitingFor(facts: WaitingFacts): Waiting {
   if (facts.splitBrain) return 'split-brain'
   if (facts.phase === 'left') return 'disk'
-  if (facts.phase === 'outside') return 'resync'
+  if (facts.phase === 'outside') return facts.diskFailed ? 'disk' : 'resync'
   if (facts.phase === 'open' && facts.mayAnswerRead) return 'none'
   if (!facts.missing) return 'forming'
   // C2: this copy may lack what somebody absent holds, so nobody may go on without that one.

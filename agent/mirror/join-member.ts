@@ -36,6 +36,8 @@ type JoinState =
 export class JoinMember {
   readonly #world: JoinMemberWorld
   #state: JoinState = { step: 'none' }
+  /** What the leader, whose session opened before this server's, asked already. */
+  #early: { readonly leader: ServerId; readonly body: MirrorBody<'join.mirror'> } | null = null
 
   constructor(world: JoinMemberWorld) {
     this.#world = world
@@ -48,6 +50,18 @@ export class JoinMember {
   /** The session is over, and every attempt in it (C4). The word stays on the disk until its decision is known. */
   endSession(): void {
     this.#state = { step: 'none' }
+    this.#early = null
+  }
+
+  /** The session is recorded here and not open yet: its writes can go to the joiner from when it opens. */
+  onEarlyMirror(leader: ServerId, body: MirrorBody<'join.mirror'>): void {
+    this.#early = { leader, body }
+  }
+
+  sessionOpened(): void {
+    const early = this.#early
+    this.#early = null
+    if (early !== null) this.onMirror(early.leader, early.body)
   }
 
   onMirror(leader: ServerId, body: MirrorBody<'join.mirror'>): void {
@@ -95,6 +109,7 @@ export class JoinMember {
   /** The leader says that the attempt is void, and that nothing was proposed for it or the proposal lost. */
   onVoid(body: MirrorBody<'join.void'>): void {
     const { session, attempt } = body
+    if (this.#early?.body.attempt === attempt) this.#early = null
     if (!this.#is('mirroring', session, attempt) && !this.#is('worded', session, attempt)) return
     this.#drop()
   }

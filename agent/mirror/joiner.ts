@@ -21,6 +21,7 @@ type JoinerState =
     }
 
 export interface JoinerWorld {
+  readonly self: ServerId
   readonly clock: Clock
   readonly store: ReplicaStore
   readonly incoming: Incoming
@@ -84,6 +85,15 @@ export class Joiner {
       this.#giveUp()
   }
 
+  /** This replica could not apply a write of the attempt: it is over, and the leader must not wait for it (C4). */
+  diskFailed(why: string): void {
+    const present = this.#state
+    if (present.step !== 'joining' && present.step !== 'draining') return
+    const { leader, session, attempt } = present
+    this.#world.send(leader, 'join.trouble', { session, attempt, joiner: this.#world.self, why })
+    this.#giveUp()
+  }
+
   onRefused(why: string): void {
     if (this.#state.step !== 'asking') return
     this.refusal = why
@@ -109,7 +119,7 @@ export class Joiner {
     this.#world.copyTarget.refuse(drained)
     this.#world.saveResyncBegun((saved) => {
       if (saved) drained()
-      else if (this.#state === mine) this.#giveUp()
+      else if (this.#state === mine) this.diskFailed('its disk failed')
     })
   }
 

@@ -78,9 +78,18 @@ export class MarkKeeper {
       const quiet = idle.filter(({ region, lastMs }) => this.#touches.get(region)?.lastMs === lastMs)
       for (const { region } of quiet) this.#touches.delete(region)
       const regions = quiet.map(({ region }) => region)
-      // A mark that fails to come off only costs a later comparison.
-      if (regions.length > 0) this.#world.store.unmark(regions, epoch, () => undefined)
+      if (regions.length > 0) this.#world.store.unmark(regions, epoch, () => this.#lookAgain(regions))
     })
+  }
+
+  /** A mark that stayed on, since its region was written meanwhile or the disk was not ready, is looked at again later. */
+  #lookAgain(regions: readonly number[]): void {
+    if (this.#epoch === 0) return
+    const lastMs = this.#world.clock.monotonicMs()
+    for (const region of regions) {
+      if (this.#touches.has(region) || !this.#world.store.region(region).marked) continue
+      this.#touches.set(region, { lastMs, numbers: new Map() })
+    }
   }
 
   #idle(): { region: number; lastMs: number }[] {

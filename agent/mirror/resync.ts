@@ -209,10 +209,11 @@ export class Resync {
     } else this.#void('no decision could be asked for')
   }
 
-  /** C10: a member cannot go on with this attempt. Once proposed it is for the arbiter to decide. */
+  /** C10: a member, or the joiner itself, cannot go on with this attempt. Once proposed it is for the arbiter to decide. */
   onTrouble(from: ServerId, body: MirrorBody<'join.trouble'>): void {
     if (this.#step === 'idle' || this.#step === 'proposing' || !this.#expects(this.#step, body)) return
-    if (this.#session?.members.includes(from) === true && body.joiner === this.#joiner) this.#void(body.why)
+    const takesPart = from === this.#joiner || this.#session?.members.includes(from) === true
+    if (takesPart && body.joiner === this.#joiner) this.#void(body.why)
   }
 
   /** Something here ended the attempt; a proposal under way is decided all the same. */

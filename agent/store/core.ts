@@ -60,6 +60,7 @@ export class CoreStore implements Store {
   #failed: FileError | null = null
   #spaceTimer: Timer | null = null
   #closed = false
+  #toldUnsaved = false
 
   private constructor(
     options: CoreOptions,
@@ -230,8 +231,23 @@ export class CoreStore implements Store {
     if (this.#failed !== null) return
     this.#failed = error
     this.#options.log.error({ code: error.code, error: error.message }, 'the storage folder failed')
+    this.#recordFailure()
+  }
+
+  /** C2: durable as soon as the disk takes it: until then a kill would leave what its marks cover for merely torn. */
+  #recordFailure(): void {
+    let left = this.#replicas.size + 1
+    let isSaved = true
     const saved = (failure: FileError | null) => {
-      if (failure) this.#options.log.warn({ error: failure.message }, 'the failure could not be written to its marks')
+      left -= 1
+      if (failure !== null) isSaved = false
+      if (left > 0 || isSaved || this.#closed) return
+      if (!this.#toldUnsaved)
+        this.#options.log.warn({ error: failure?.message }, 'the failure could not be written to its marks yet')
+      this.#toldUnsaved = true
+      this.#options.clock.after(limits.failureRecordMs, () => {
+        if (!this.#closed) this.#recordFailure()
+      })
     }
     for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
     const record = { run: this.run, bootId: this.#options.bootId, end: 'running', failed: true, sums: false } as const

@@ -40,11 +40,15 @@ export class Marks implements Syncable {
   readonly #stamps: Float64Array
   /** Writes under way in the region. */
   readonly #inFlight: Int32Array
+  /** Writes of the region's checksums under way. */
+  readonly #sumsInFlight: Int32Array
+  /** Changes of the region that have begun, counted. */
+  readonly #writes: Int32Array
   /** syncs.started when the latest write there ended: only a sync with a greater number covers it. */
   readonly #dirty: Int32Array
   #wanted = new Set<number>()
   #changed = new Set<number>()
-  #unmarks: { regions: readonly number[]; epoch: number }[] = []
+  #unmarks: { regions: readonly number[]; changes: readonly number[]; epoch: number }[] = []
   #mustSync = false
   #waiters: MarksDone[] = []
   #running = false
@@ -60,6 +64,8 @@ export class Marks implements Syncable {
     this.#stamps = new Float64Array(regionCount)
     this.#inFlight = new Int32Array(regionCount)
     this.#dirty = new Int32Array(regionCount)
+    this.#writes = new Int32Array(regionCount)
+    this.#sumsInFlight = new Int32Array(regionCount)
   }
 
   /** At opening. */
@@ -96,9 +102,25 @@ export class Marks implements Syncable {
     let marked = true
     for (let region = first; region <= last; region++) {
       this.#inFlight[region] = (this.#inFlight[region] ?? 0) + 1
+      this.#writes[region] = (this.#writes[region] ?? 0) + 1
       if (this.#state[region] === 0) marked = false
     }
     return marked
+  }
+
+  /** A write of the region's checksums begins: no change of it, but to be durable before its mark comes off. */
+  beginSums(region: number): void {
+    this.#sumsInFlight[region] = (this.#sumsInFlight[region] ?? 0) + 1
+  }
+
+  endSums(region: number): void {
+    this.#sumsInFlight[region] = (this.#sumsInFlight[region] ?? 0) - 1
+    this.#dirty[region] = this.#parts.syncs.started
+  }
+
+  /** How many changes of each of these regions have begun: tells later whether one was changed since. -1: one is under way. */
+  changesOf(regions: readonly number[]): number[] {
+    return regions.map((region) => ((this.#inFlight[region] ?? 0) > 0 ? -1 : (this.#writes[region] ?? 0)))
   }
 
   /** It ended, well or not. */
@@ -124,9 +146,12 @@ export class Marks implements Syncable {
     this.#wait(done)
   }
 
-  /** Takes marks off where nothing was written since the last whole sync; the others keep theirs. */
-  unmark(regions: readonly number[], epoch: number, done: MarksDone): void {
-    this.#unmarks.push({ regions, epoch })
+  /**
+   * Takes marks off where no change began since `changes` was counted, and a whole sync has ended since; the others keep
+   * theirs: the caller knows nothing of newer changes being confirmed (C1).
+   */
+  unmark(regions: readonly number[], changes: readonly number[], epoch: number, done: MarksDone): void {
+    this.#unmarks.push({ regions, changes, epoch })
     this.#wait(done)
   }
 
@@ -177,9 +202,10 @@ export class Marks implements Syncable {
   }
 
   #takeOff(): void {
-    for (const { regions, epoch } of this.#unmarks) {
-      for (const region of regions) {
-        if ((this.#inFlight[region] ?? 0) > 0) continue
+    for (const { regions, changes, epoch } of this.#unmarks) {
+      for (const [index, region] of regions.entries()) {
+        if (this.#writes[region] !== changes[index]) continue
+        if ((this.#inFlight[region] ?? 0) > 0 || (this.#sumsInFlight[region] ?? 0) > 0) continue
         if ((this.#dirty[region] ?? 0) >= this.#parts.syncs.completed) continue
         if (this.#wanted.has(region) || !this.#parts.sumsAreSaved(region)) continue
         this.#state[region] = markState.clean
@@ -197,7 +223,8 @@ export class Marks implements Syncable {
     const mustSync = this.#mustSync
     const sectors = new Set<number>()
     for (const region of wanted) sectors.add(Math.floor(region / marksPerSector))
-    for (const region of this.#changed) sectors.add(Math.floor(region / marksPerSector))
+    const changed = this.#changed
+    for (const region of changed) sectors.add(Math.floor(region / marksPerSector))
     this.#wanted = new Set()
     this.#changed = new Set()
     this.#waiters = []
@@ -217,7 +244,8 @@ export class Marks implements Syncable {
     }
     const finished = (error: FileError | null) => {
       this.#running = false
-      if (error === null) {
+      if (error !== null) for (const region of changed) this.#changed.add(region)
+      else {
         for (const region of wanted) if (this.#state[region] === 0) this.#state[region] = markState.marked
       }
       for (const waiter of waiters) waiter(error)

@@ -21,6 +21,9 @@ export class Operation implements DiskWaiter {
   /** The data files that its calls write to. */
   readonly files: number[] = []
   failure: StoreFailure | null = null
+  /** Where it changed checksums in memory before the disk took the bytes; -1 for nowhere. */
+  summedFromBytes = -1
+  summedEndBytes = -1
   before: Operation | null = null
   after: Operation | null = null
 
@@ -28,6 +31,11 @@ export class Operation implements DiskWaiter {
     this.#host = host
     this.startMs = startMs
     this.#done = done
+  }
+
+  summed(fromBytes: number, endBytes: number): void {
+    this.summedFromBytes = fromBytes
+    this.summedEndBytes = endBytes
   }
 
   diskDone(error: FileError | null): void {

@@ -25,7 +25,7 @@ import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone,
 import type { Slots } from './slots.ts'
 import type { SumDoubt } from './sum-doubt.ts'
 import { saveSums } from './sum-save.ts'
-import { sumWrite, sumZeros } from './sum-writes.ts'
+import { sumWrite, sumZeros, unknowSums } from './sum-writes.ts'
 import type { SumOwner, Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
@@ -155,9 +155,10 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
 
   unmark(regions: readonly number[], epoch: number, done: StoreDone): void {
     // C1: first their checksums are durable. That may take a while, and nobody waits for it.
+    const changes = this.parts.marks.changesOf(regions)
     saveSums(this.parts, this, regions, (failed) => {
       if (failed || this.#gone) return done('io')
-      this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, epoch, finished))
+      this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
     })
   }
 
@@ -167,6 +168,10 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
 
   settled(regions: readonly number[], done: StoreDone): void {
     this.#marksCall(done, (finished) => this.parts.marks.settled(regions, finished))
+  }
+
+  get failed(): boolean {
+    return this.parts.failed()
   }
 
   oldestPendingMs(): number {
@@ -186,6 +191,10 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   /** A call has had all its answers. */
   ended(operation: Operation): void {
     this.#operations.remove(operation)
+    if (operation.failure !== null && operation.summedEndBytes >= 0) {
+      // What the disk took of it is not known: old bytes, new ones, or some of both.
+      unknowSums(this.parts, this, operation.summedFromBytes, operation.summedEndBytes)
+    }
     for (const file of operation.files) this.parts.syncs.wrote(file)
     if (operation.firstRegion >= 0) this.parts.marks.end(operation.firstRegion, operation.lastRegion)
   }
@@ -280,13 +289,11 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   }
 
   sumsBegin(extent: number): void {
-    const region = Math.floor(extent / regionExtents)
-    this.parts.marks.begin(region, region)
+    this.parts.marks.beginSums(Math.floor(extent / regionExtents))
   }
 
   sumsEnd(extent: number): void {
-    const region = Math.floor(extent / regionExtents)
-    this.parts.marks.end(region, region)
+    this.parts.marks.endSums(Math.floor(extent / regionExtents))
   }
 
   #missing(offsetBytes: number, lengthBytes: number): number {
@@ -302,6 +309,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const { data, queue, map } = this.parts
     const end = offsetBytes + lengthBytes
     const fresh = this.#allocate(operation, offsetBytes, end)
+    operation.summed(offsetBytes, end)
     sumWrite(this.parts, this, offsetBytes, chunks, end)
     let cursor = 0
     let cursorStart = 0
@@ -404,6 +412,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const start = Math.max(offsetBytes, firstHeld * slotBytes)
     this.#marked(operation, start, end - start, () => {
       let changed = false
+      operation.summed(offsetBytes, end)
       for (let extent = map.firstMapped(from, to); extent >= 0; extent = map.firstMapped(extent + 1, to)) {
         if (unmap && extent >= wholeFirst && extent < wholeEnd) {
           this.#unmap(extent)

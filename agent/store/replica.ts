@@ -65,6 +65,8 @@ export interface ReplicaStore {
   /** C2: settled from a better copy and synced by the caller: marks stay, their grade becomes sound; durable when done. */
   settled(regions: readonly number[], done: StoreDone): void
 
+  /** A write, sync or commit of this folder failed: it takes nothing more in this run. */
+  readonly failed: boolean
   /** Age in ms of the oldest write, zero, discard, mark or sync that the disk has not answered yet; 0 when none (E8). */
   oldestPendingMs(): number
   /** Bytes allocated in slots for this replica. */

@@ -14,6 +14,12 @@ export class SumDoubt {
     if (bits !== 0n) this.#regions.set(region, bits)
   }
 
+  /** A change of it failed in the middle. */
+  addExtent(extent: number): void {
+    const region = Math.floor(extent / regionExtents)
+    this.#regions.set(region, (this.#regions.get(region) ?? 0n) | (1n << BigInt(extent % regionExtents)))
+  }
+
   get isEmpty(): boolean {
     return this.#regions.size === 0
   }

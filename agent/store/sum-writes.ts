@@ -4,6 +4,7 @@ import { BlockReader } from './blocks.ts'
 import { sumOf, zeroSum } from './checksum.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { slotBytes } from './format.ts'
+import type { SumDoubt } from './sum-doubt.ts'
 import type { SumOwner, Sums } from './sums.ts'
 
 interface SumWriteParts {
@@ -39,4 +40,26 @@ export function sumZeros(
   const page = sums.page(map.get(extent), owner, extent)
   const end = inSlotBytes + lengthBytes
   for (let at = inSlotBytes; at < end; at += limits.blockBytes) page.set(at / limits.blockBytes, zeroSum)
+}
+
+/** A change failed in the middle: the checksums of its blocks are computed anew when they are asked for (C2). */
+export function unknowSums(
+  { map, sums, doubt }: SumWriteParts & { readonly doubt: SumDoubt },
+  owner: SumOwner,
+  fromBytes: number,
+  endBytes: number,
+): void {
+  for (let at = fromBytes; at < endBytes; ) {
+    const extent = Math.floor(at / slotBytes)
+    const until = Math.min(endBytes, (extent + 1) * slotBytes)
+    const slot = map.get(extent)
+    if (slot >= 0) {
+      doubt.addExtent(extent)
+      const page = sums.page(slot, owner, extent)
+      for (let block = at; block < until; block += limits.blockBytes) {
+        page.unknow(Math.floor((block % slotBytes) / limits.blockBytes))
+      }
+    }
+    at = until
+  }
 }

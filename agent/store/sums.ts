@@ -64,6 +64,11 @@ export class SumPage {
     this.changed = true
   }
 
+  unknow(block: number): void {
+    if (block < 32) this.low &= ~(1 << block)
+    else this.high &= ~(1 << (block - 32))
+  }
+
   learn(block: number, sum: bigint): void {
     this.sums[block] = sum
     if (block < 32) this.low |= 1 << block

@@ -41,11 +41,13 @@ export class Creations {
     const id = configuration.volumeId
     if (this.#isTaken(request.name, id)) throw nameTaken(request.name)
     const problems = await this.#prepareAll(configuration)
-    const refusal = problems.length > 0 ? refused(problems) : await this.#beginRegister(configuration)
-    if (refusal !== null) {
+    const began = problems.length > 0 ? 'no' : await this.#beginRegister(configuration)
+    // Whether the register begins is still open: every server asks it now and then, and does as it says (tick).
+    if (began === 'unknown') throw registerUnsure()
+    if (began === 'no') {
       this.#tellOthers(configuration, 'create.abandon', { volume: id })
       this.#abandon(id)
-      throw refusal
+      throw problems.length > 0 ? refused(problems) : registerFailed()
     }
     this.#tellOthers(configuration, 'create.commit', { configuration })
     this.#commit(id)
@@ -73,14 +75,17 @@ export class Creations {
     })
   }
 
-  /** Asked a few times: the same creation asked twice is done once, and a lost answer proves nothing. */
-  #beginRegister(configuration: Configuration): Promise<UserError | null> {
+  /** Asked a few times: the same creation asked twice is done once, and a lost answer proves nothing (E2). */
+  #beginRegister(configuration: Configuration): Promise<'yes' | 'no' | 'unknown'> {
     return new Promise((resolve) => {
       const arbiter = this.#engine.arbiters.at(configuration.arbiter.serverId)
+      let isAsked = false
       const ask = (triesLeft: number) => {
+        isAsked ||= arbiter.reachable()
         arbiter.ask({ operation: 'create', configuration }, (answer) => {
-          if (answer?.outcome === 'stored') resolve(null)
-          else if (answer !== null || triesLeft === 0) resolve(registerFailed())
+          if (answer?.outcome === 'stored') resolve('yes')
+          else if (answer?.outcome === 'other') resolve('no')
+          else if (triesLeft === 0) resolve(isAsked ? 'unknown' : 'no')
           else ask(triesLeft - 1)
         })
       }
@@ -224,5 +229,15 @@ function registerFailed(): UserError {
     happened: 'The shared disk was not made: the server that decides in a dispute did not answer.',
     dataIsSafe: 'Nothing was changed.',
     next: 'Make sure that it is running and reachable, then try again.',
+  })
+}
+
+function registerUnsure(): UserError {
+  return new UserError({
+    code: 'arbiter-unreachable',
+    happened:
+      'It is not known yet whether the shared disk was made: the server that decides in a dispute was asked and did not answer.',
+    dataIsSafe: 'No other shared disk was changed.',
+    next: 'Make sure that it is running and reachable. The shared disk then appears by itself, or can be made anew after two minutes.',
   })
 }

@@ -77,7 +77,21 @@ export class Engine implements LinkEvents, BlockDevices {
       else if (record.prepared) this.creations.resume(record, replica)
       else this.open(record, replica)
     }
+    const known = new Set<string>(found.map((record) => record.known.volumeId))
+    for (const replica of replicas.values()) if (!known.has(replica.volumeId)) this.#withoutRecord(replica)
     this.#tick()
+  }
+
+  /** A replica whose record was never written: the agent died while a volume was being made. Untouched, it is removed. */
+  #withoutRecord(replica: ReplicaStore): void {
+    const isUntouched = replica.allocatedBytes() === 0 && replica.regions().next().done === true
+    if (!isUntouched) this.damaged.push(`replica ${replica.volumeId}: its record is missing`)
+    else {
+      this.world.store.deleteReplica(replica.volumeId, (failure) => {
+        if (failure !== null)
+          this.world.log.warn({ failure }, 'could not delete the replica of a volume that was not made')
+      })
+    }
   }
 
   /** Nothing is decided, sent or answered any more. */

@@ -44,7 +44,7 @@ export class Overdue {
   /** While a session is formed everybody waits for every disk: copies and syncs of settling count as well. */
   #settlingMs(): number {
     const { member, store } = this.#volume
-    const pendingMs = member.phase === 'settling' ? store.oldestPendingMs() : 0
+    const pendingMs = member.phase === 'settling' || member.phase === 'stopping' ? store.oldestPendingMs() : 0
     if (pendingMs <= limits.diskOverdueMs) this.#settlingTicks = 0
     else this.#settlingTicks += 1
     // Seen for a second, so that a pause of our own, after which timers run before the disk's answers, is not taken for it.

@@ -33,6 +33,7 @@ export function resyncWorld(volume: Volume, send: MirrorSend): ResyncWorld {
 export function joinerWorld(volume: Volume, send: MirrorSend): JoinerWorld {
   const { world, member } = volume
   return {
+    self: world.self,
     clock: world.clock,
     store: world.store,
     incoming: volume.incoming,
@@ -41,7 +42,8 @@ export function joinerWorld(volume: Volume, send: MirrorSend): JoinerWorld {
     whomToAsk: () => {
       const { known, opened } = world.record.value
       const leader = leaderOf(known)
-      if (member.splitBrain || world.links.peer(leader)?.connected !== true) return null
+      // A store that failed takes nothing more in this run.
+      if (world.store.failed || member.splitBrain || world.links.peer(leader)?.connected !== true) return null
       return { leader, request: { knownId: known.id, openedId: opened?.id ?? null, openedEpoch: opened?.epoch ?? 0 } }
     },
     saveResyncBegun: (done) => world.record.save({ resyncBegun: true }, (failure) => done(failure === null)),

@@ -72,6 +72,9 @@ const handlers: Handlers = {
   'join.ready': (volume, from, body) => volume.resync.onReady(from, body),
   'join.mirror': (volume, from, body) => {
     if (isCurrent(volume, body.session)) volume.joinMember.onMirror(from, body)
+    else if (volume.member.phase === 'recorded' && volume.member.session?.number === body.session) {
+      volume.joinMember.onEarlyMirror(from, body)
+    }
   },
   'join.mirroring': (volume, from, body) => volume.resync.onMirroring(from, body),
   'join.sync': (volume, from, body) => volume.joiner.onSync(from, body),

@@ -24,8 +24,10 @@ import { Settler } from '../mirror/settler.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { Admission } from './admission.ts'
+import { beatOf } from './beat.ts'
 import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import { type ClientHost, VolumeClient } from './client.ts'
+import { Debts } from './debts.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
@@ -56,6 +58,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly sendMirror: MirrorSend
   /** Since when and why servers are out of the set, as this run saw it. */
   readonly absences = new Map<ServerId, { readonly reason: string; readonly sinceMs: number }>()
+  /** Whether the other members say that they reach the arbiter, for people. */
+  readonly reachingArbiter = new Map<ServerId, boolean>()
   /** This volume's part in heartbeats. */
   readonly beat: BeatVolume
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
@@ -66,6 +70,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   /** E7: the agent stops as planned; whoever has left does not come back in this run. */
   stopping = false
   readonly #overdue = new Overdue(this)
+  readonly #debts: Debts
   /** Reads whose data is there while the lease is not (R2). */
   #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
   readonly #runs = new Map<ServerId, number>()
@@ -80,6 +85,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.store = world.store
     this.key = volumeKeyOf(world.volumeId)
     const { links, clock, store, self, digest } = world
+    this.#debts = new Debts(links)
     const send: MirrorSend = (to, kind, body) => world.send(to, kind, { ...body, volume: world.volumeId })
     this.sendMirror = send
     const ownReplicaFailed = (failure: StoreFailure) => this.#ownReplicaFailed(failure)
@@ -131,7 +137,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.resync = new Resync(resyncWorld(this, send))
     this.joiner = new Joiner(joinerWorld(this, send))
-    this.beat = this.#makeBeat()
+    this.beat = beatOf(this)
     this.#reads = new Admission((request) => this.policing.acquire(request))
     this.#writes = new Admission(
       (request) => this.policing.acquire(request),
@@ -306,6 +312,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     const members = session.configuration.inSync
     const { number, configuration } = session
     this.resync.startSession(this.member.leads ? { number, epoch: configuration.epoch, members } : null)
+    this.joinMember.sessionOpened()
     this.policing.openSession()
     this.world.changed()
   }
@@ -327,8 +334,13 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     return false
   }
 
+  diskFailed(): boolean {
+    return this.store.failed
+  }
+
   owedByMs(member: ServerId): number {
-    return Math.max(this.outgoing.owedByMs(member), this.flusher.owedByMs(member))
+    const waitedMs = Math.max(this.outgoing.owedByMs(member), this.flusher.owedByMs(member))
+    return this.#debts.owedMs(member, waitedMs, this.world.silence.turnedMs)
   }
 
   tellPeople(kind: VolumeEvent, details: Record<string, string | number>): void {
@@ -352,25 +364,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.resync.joinerRestarted(peer)
   }
 
-  #makeBeat(): BeatVolume {
-    const volume = this
-    return {
-      key: this.key,
-      get session() {
-        return volume.member.session?.number ?? 0
-      },
-      get lowWater() {
-        return volume.outgoing.lowWater
-      },
-      answerHeartbeat: (from, session) => this.member.answerHeartbeat(from, session),
-      heartbeatAnswered: (by, session, sentAtMs) => this.#heartbeatAnswered(by, session, sentAtMs),
-      confirmedBelow: (from, lowWater) => this.incoming.confirmedBelow(from, lowWater),
-    }
-  }
-
   // --- now and then -----------------------------------------------------------------------------------------------
 
-  #heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
+  heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
     this.member.heartbeatAnswered(by, session, sentAtMs)
     if (this.#awaitingLease.length === 0 || !this.member.mayAnswerRead()) return
     const waiting = this.#awaitingLease
@@ -409,7 +405,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   #ownReplicaFailed(failure: StoreFailure): void {
     // Alone in the set there is nobody to hand over to: clients get errors (C6), the next session is a new chance.
-    if (!this.member.inSet) return
+    if (!this.member.inSet)
+      return this.joiner.diskFailed(failure === 'no-space' ? 'its disk is full' : 'its disk failed')
     if (this.member.known.inSync.length === 1) return this.resync.giveUp('the disk here failed')
     this.#brokenBy = failure === 'no-space' ? 'disk-full' : 'disk-failed'
     this.member.leave(this.#brokenBy)

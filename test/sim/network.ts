@@ -33,6 +33,7 @@ interface Stream {
   readonly fromRun: number
   readonly toRun: number
   queue: Item[]
+  arrivedBytes: number
   lastArrivalMs: number
   pumping: boolean
   /** The sender is dead: only what was in its kernel's buffers still comes. */
@@ -113,6 +114,7 @@ export class Network {
         const shown = end.shown.get(peer)
         return shown === undefined ? undefined : { run: shown.run, connected: shown.connection !== 0 }
       },
+      acknowledgedBytes: (peer) => end.shown.get(peer)?.stream.arrivedBytes ?? 0,
       unacknowledgedBytes: (peer) =>
         (end.shown.get(peer)?.stream.queue ?? []).reduce((sum, item) => sum + item.bytes, 0),
     }
@@ -249,6 +251,7 @@ export class Network {
       const item = stream.queue[0]
       if (item === undefined || !this.#carries(stream)) return
       stream.queue.shift()
+      stream.arrivedBytes += item.bytes
       if (wasChanged(item)) this.#broken('a buffer was changed while the links still had it')
       const { to, from } = stream
       to.clock.arrive(() => {
@@ -301,6 +304,7 @@ const newStream = (from: End, to: End): Stream => ({
   fromRun: from.run,
   toRun: to.run,
   queue: [],
+  arrivedBytes: 0,
   lastArrivalMs: 0,
   pumping: false,
   over: false,

@@ -74,6 +74,9 @@ export class RecordingHost implements MemberHost {
   makeSettledDurable(done: (failed: boolean) => void): void {
     this.clock.after(1, () => done(!this.durable))
   }
+  diskFailed(): boolean {
+    return false
+  }
   sessionRecorded(): void {
     this.calls.push('recorded')
   }
@@ -199,6 +202,7 @@ export class Parties {
       send,
       sendNow: send,
       unacknowledgedBytes: () => 0,
+      acknowledgedBytes: () => 0,
       peer: (server) => {
         const party = this.all.find((candidate) => candidate.id === server)
         return party === undefined ? undefined : { run: party.run, connected: this.connected(from, server) }

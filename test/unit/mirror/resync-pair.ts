@@ -162,6 +162,7 @@ export class ResyncPair {
       },
     })
     const joiner = new Joiner({
+      self: t,
       clock,
       store,
       incoming,
@@ -205,7 +206,13 @@ export class ResyncPair {
       })
       return true
     }
-    return { send, sendNow: send, unacknowledgedBytes: () => 0, peer: () => ({ run: 1, connected: this.connected }) }
+    return {
+      send,
+      sendNow: send,
+      unacknowledgedBytes: () => 0,
+      acknowledgedBytes: () => 0,
+      peer: () => ({ run: 1, connected: this.connected }),
+    }
   }
 
   #deliver(from: ServerId, to: ServerId, kind: string, take: () => void): void {

@@ -80,6 +80,7 @@ describe('settling (E9, C2, C7)', () => {
         sendNow: () => false,
         peer: () => undefined,
         unacknowledgedBytes: () => 0,
+        acknowledgedBytes: () => 0,
       }
       const store = disk.replica
       const ownReplicaFailed = () => broken.push(index)

@@ -98,6 +98,9 @@ export class RecordingLinks implements Links {
   peer(server: ServerId) {
     return this.peers.get(server)
   }
+  acknowledgedBytes(): number {
+    return 0
+  }
   unacknowledgedBytes(server: ServerId): number {
     return this.backlogBytes.get(server) ?? 0
   }
