@@ -108,7 +108,12 @@ function ask(
       answer.on('end', () => resolve({ status: answer.statusCode ?? 0, body: text }))
       answer.on('error', reject)
     })
-    asked.on('error', reject)
+    // A refusal may come, and the door close, while a body that is too large is still on its way: the answer counts.
+    let trouble: Error = new Error('closed without an answer')
+    asked.on('error', (error) => {
+      trouble = error
+    })
+    asked.on('close', () => reject(trouble))
     asked.end(body)
   })
 }
