@@ -1,7 +1,9 @@
 /**
- * `npm run bench`: the mirrored pair side by side with qemu-storage-daemon's, run by run in turns, so that whatever
+ * `npm run bench -- store` is store.ts. `npm run bench`: the mirrored pair side by side with qemu-storage-daemon's, run by run in turns, so that whatever
  * else the machine does disturbs both alike. Ends with 0 when everything was measured, 2 when it could not.
  */
+// First, so that the pool of file threads has the agent's size here too.
+import '../../agent/thread-pool.ts'
 import { mkdtemp, rm } from 'node:fs/promises'
 import os from 'node:os'
 import path from 'node:path'
@@ -13,9 +15,11 @@ import { describe, down, up } from '../lab/lab.ts'
 import { type BenchJob, benchJobs } from './jobs.ts'
 import { fill, measure, type Run, type Target } from './measure.ts'
 import { canRunQuorumPair, startQuorumPair } from './quorum-pair.ts'
+import { benchStore } from './store.ts'
 import { rowsOf, tableOf } from './table.ts'
 
-const help = `npm run bench -- [options]
+const help = `npm run bench -- [options]        the mirrored pair beside qemu's
+npm run bench -- store [options]  one server's store beside a plain file (--help says more)
 
   --quick          three short repetitions on a small disk: a first impression, no figure to quote
   --only NAMES     some jobs only: ${benchJobs.map((job) => job.name).join(', ')}
@@ -142,9 +146,13 @@ async function startTargets(
 }
 
 try {
-  const plan = planFrom(process.argv.slice(2))
-  if (plan === null) process.stdout.write(`${help}\n`)
-  else await run(plan)
+  const [first, ...others] = process.argv.slice(2)
+  if (first === 'store') await benchStore(others)
+  else {
+    const plan = planFrom(process.argv.slice(2))
+    if (plan === null) process.stdout.write(`${help}\n`)
+    else await run(plan)
+  }
 } catch (failure) {
   process.stderr.write(`bench: ${messageOf(failure)}\n`)
   process.exitCode = 2

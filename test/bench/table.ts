@@ -1,6 +1,12 @@
 /** The table that `npm run bench` prints: medians, and medians of the ratios of runs that stood side by side. */
-import type { BenchJob } from './jobs.ts'
 import type { Run, Target } from './measure.ts'
+
+/** As much of a job as a table needs. */
+export interface TableJob {
+  readonly name: string
+  readonly words: string
+  readonly unit: string
+}
 
 export function median(values: readonly number[]): number {
   const sorted = [...values].sort((a, b) => a - b)
@@ -20,7 +26,7 @@ export interface Row {
   readonly ratio: { readonly median: number; readonly least: number; readonly most: number } | null
 }
 
-export function rowsOf(jobs: readonly BenchJob[], targets: readonly Target[], runs: readonly Run[]): Row[] {
+export function rowsOf(jobs: readonly TableJob[], targets: readonly Target[], runs: readonly Run[]): Row[] {
   const [ours, theirs] = targets
   return jobs.map((job) => {
     const of = (target: Target | undefined) => runs.filter((run) => run.job === job.name && run.target === target?.name)
