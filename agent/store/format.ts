@@ -52,6 +52,13 @@ export function isFileHeader(bytes: Buffer, storeId: string, file: number): bool
   return bytes.equals(encodeFileHeader(storeId, file))
 }
 
+/** @returns null when it is damaged, or no data file at all. */
+export function decodeFileHeader(bytes: Buffer): { version: number; file: number; storeId: string } | null {
+  if (bytes.length < fileHeaderBytes || !hasMagic(bytes, 'MBDATA01')) return null
+  if (bytes.readUInt32LE(fileHeaderBytes - 4) !== crc32(bytes.subarray(0, fileHeaderBytes - 4))) return null
+  return { version: bytes.readUInt32LE(8), file: bytes.readUInt32LE(12), storeId: bytes.toString('hex', 16, 32) }
+}
+
 /** What a slot says about itself, so that the index can be made again from the data files alone. */
 export interface SlotHeader {
   readonly state: 'data' | 'free'

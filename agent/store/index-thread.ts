@@ -125,6 +125,28 @@ class OpenIndex {
   }
 }
 
+/** For a rebuild. Not in WAL mode: when it is closed there is one file, and all of it is on the disk. */
+function makeAside(name: string, contents: IndexContents): void {
+  for (const ending of ['', '-journal', '-wal', '-shm']) fs.rmSync(at(name) + ending, { force: true })
+  const database = new Database(at(name), { timeout: 0 })
+  try {
+    database.pragma('journal_mode = DELETE')
+    database.pragma('synchronous = FULL')
+    database.transaction(() => {
+      database.exec(tables)
+      database.prepare('INSERT INTO store VALUES (1, ?, ?, 0)').run(contents.storeId, contents.lastVolume)
+      const volume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?)')
+      for (const { number, id, sizeBytes } of contents.volumes) volume.run(number, id, sizeBytes)
+      const region = database.prepare('INSERT INTO regions VALUES (?, ?, ?)')
+      for (const row of contents.regions) region.run(row.volume, row.region, row.slots)
+      const group = database.prepare('INSERT INTO slotGroups VALUES (?, ?)')
+      for (const row of contents.groups) group.run(row.group, row.doubtful)
+    })()
+  } finally {
+    database.close()
+  }
+}
+
 function answer(request: IndexRequest): unknown {
   switch (request.kind) {
     case 'lock':
@@ -136,6 +158,8 @@ function answer(request: IndexRequest): unknown {
       return index?.load()
     case 'commit':
       return index?.commit(request.batch)
+    case 'make-aside':
+      return makeAside(request.name, request.contents)
     case 'close':
       index?.close()
       lock?.close()

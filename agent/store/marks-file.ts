@@ -20,7 +20,8 @@ import { damaged } from './trouble.ts'
 /** Bytes of marks written or read in one call. */
 const pieceBytes = 1024 * 1024
 
-const entriesBytes = (sizeBytes: number): number =>
+/** Length of all entries of a volume's marks file. */
+export const marksBytes = (sizeBytes: number): number =>
   Math.ceil(Math.ceil(sizeBytes / limits.regionBytes) / marksPerSector) * sectorBytes
 
 /** Durable, name and all, when the steps end. */
@@ -30,7 +31,7 @@ export function* createMarksFile(files: Files, volume: IndexVolume): Steps<Block
   const file = yield* wait<BlockFile>((done) => files.open(path, true, done))
   const header = encodeMarksHeader({ volumeId: volume.id, sizeBytes: volume.sizeBytes })
   yield* wait((done) => file.write([header], header.length, 0, true, done))
-  const total = entriesBytes(volume.sizeBytes)
+  const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {
     const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
     for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
@@ -52,7 +53,7 @@ export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Mark
   if (told === null || told.volumeId !== volume.id || told.sizeBytes !== volume.sizeBytes) {
     throw damaged(path, 'it is not the marks file of this volume')
   }
-  const total = entriesBytes(volume.sizeBytes)
+  const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {
     const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
     yield* wait<number>((done) => file.read(bytes, 0, bytes.length, marksStartBytes + at, done))

@@ -14,7 +14,17 @@ import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { FileError, type Files, failureOf } from './files.ts'
-import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotOffset, slotsPerGroup, sumsOffset } from './format.ts'
+import {
+  decodeSlotHeader,
+  encodeSlotHeader,
+  fileOfSlot,
+  headerOffset,
+  sectorBytes,
+  slotBytes,
+  slotOffset,
+  slotsPerGroup,
+  sumsOffset,
+} from './format.ts'
 import type { StoreFailure } from './replica.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 import type { Sums } from './sums.ts'
@@ -338,6 +348,24 @@ export class Slots {
     yield* wait((done) => this.#parts.sums.quiet(slot, done))
     yield* this.#zeroBytes(slot, slotOffset(slot), slotBytes)
     yield* this.#zeroBytes(slot, sumsOffset(slot), sectorBytes)
+    yield* this.#tombstone(slot)
+  }
+
+  /** A crash, or the deletion of its volume, left a header that claims an extent: a rebuilt index must not believe it. */
+  *#tombstone(slot: number): Steps<void> {
+    const file = this.#parts.data.get(fileOfSlot(slot))
+    const bytes = Buffer.alloc(sectorBytes)
+    yield* wait<number>((done) =>
+      this.#parts.queue.read(file, bytes, 0, sectorBytes, headerOffset(slot), { diskDone: done }),
+    )
+    const header = decodeSlotHeader(bytes)
+    if (header?.state !== 'data') return
+    const free = encodeSlotHeader({ ...header, state: 'free' })
+    yield* wait((done) =>
+      this.#parts.queue.write(file, [free], sectorBytes, headerOffset(slot), false, {
+        diskDone: (error) => done(error),
+      }),
+    )
   }
 
   /** Reads first: a slot that was only promised, never written, is a hole and shall stay one. */

@@ -12,6 +12,7 @@ type Asked =
   | { readonly kind: 'lock' | 'load' | 'close' }
   | { readonly kind: 'open'; readonly storeId: string | null }
   | { readonly kind: 'commit'; readonly batch: IndexBatch }
+  | { readonly kind: 'make-aside'; readonly name: string; readonly contents: IndexContents }
 export type IndexRequest = Asked & { readonly number: number }
 export interface IndexAnswer {
   readonly number: number
@@ -45,6 +46,11 @@ export class SqliteOpener implements IndexOpener, Index {
       if (error) done(error)
       else this.#openLog(done)
     })
+  }
+
+  /** A whole index under another name, for a rebuild (rebuild.ts). */
+  makeAside(name: string, contents: IndexContents, done: FileDone): void {
+    this.#ask({ kind: 'make-aside', name, contents }, done)
   }
 
   load(done: FileValueDone<IndexContents>): void {

@@ -61,12 +61,12 @@ const sentences: Record<string, { code: string; happened: string; next: string }
   EINDEX: {
     code: 'store-damaged',
     happened: 'The index of the storage folder (index.db) is missing.',
-    next: 'Put the file back, or start this server with an empty storage folder: it gets its data from the others.',
+    next: 'Make it anew from the data files with "mirrorbay store rebuild", then start again; or start this server with an empty storage folder: it gets its data from the others.',
   },
   ECORRUPT: {
     code: 'store-damaged',
     happened: 'The index of the storage folder (index.db or lock.db) is damaged.',
-    next: 'Check the disk. If it is sound, start this server with an empty storage folder: it gets its data from the others.',
+    next: 'Check the disk. If it is sound, make the index anew from the data files with "mirrorbay store rebuild", or start this server with an empty storage folder: it gets its data from the others.',
   },
   EVERSION: {
     code: 'store-version',
