@@ -86,6 +86,12 @@ export const limits = {
   slotsZeroed: 64,
   /** Pages of 64 block checksums (512 bytes) in memory per storage folder: 16 MiB, those of 8 GiB of data. */
   sumPages: 32_768,
+  /** Bytes, and slots of 256 KiB, written and not yet synced, in one storage folder: more waits, whatever the disk can (item 4 of the
+   * store: a flush takes at most a third of diskOverdueMs; how much that is on a slow disk is measured). */
+  dirtyBytes: 1024 * MiB,
+  dirtySlots: 65_536,
+  /** Milliseconds after which what was written is synced though nobody asked. */
+  dirtyMs: 5_000,
   /** Bytes kept free on a disk: marks, index and records must never meet a full disk. */
   diskReserveBytes: 32 * MiB,
   /** Bytes of one durable record's JSON text. */
@@ -123,6 +129,10 @@ export const limits = {
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,
 
+  /** R3: milliseconds after which a server that does not answer is not asked for a good block any more. */
+  repairAnswerMs: 5_000,
+  /** R3: milliseconds in which repairs are told people as one event. */
+  repairTellMs: 5_000,
   /** Milliseconds a region must have been quiet before its mark comes off (C1): busy regions are marked once. */
   markIdleMs: 3_000,
   /** Milliseconds (of turned time) without any progress after which the leader begins to form a session anew (E9); a disk that

@@ -133,6 +133,7 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   'register-alarm': 'split-brain-found',
   'resync-started': 'resync-started',
   'resync-voided': 'resync-voided',
+  repaired: 'repaired',
   'resync-paused': 'resync-paused',
   'resync-continued': 'resync-continued',
 }

@@ -58,6 +58,13 @@ export function eventWords(event: Event): EventWords {
       return say('plain', `Copying ${volume} to ${server} was paused.`)
     case 'resync-continued':
       return say('plain', `Copying ${volume} to ${server} goes on.`)
+    case 'repaired': {
+      const bytes = typeof event.details.bytes === 'number' ? `: ${formatBytes(event.details.bytes)}` : ''
+      return say(
+        'trouble',
+        `The disk of ${server} could not give back what was written${bytes}. It was read from the other copy.`,
+      )
+    }
     case 'disk-failed':
       return say('trouble', `A disk of ${server} failed.`)
     case 'split-brain-found':

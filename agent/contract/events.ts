@@ -15,6 +15,7 @@ export const eventKind = z.enum([
   'resync-voided', // an attempt ended without joining; details.why
   'resync-paused',
   'resync-continued',
+  'repaired', // bytes that a disk could not give were taken from another copy; details.from, pieces, bytes
   'disk-failed',
   'split-brain-found',
 ])

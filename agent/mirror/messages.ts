@@ -27,6 +27,9 @@ export const mirrorMessages = {
   /** The leader's order to a member (E9): give these bytes to the targets. */
   'settle.order': z.object({ ...scope, ...range, order: count, targets: z.array(server).min(1).max(3) }),
   'settle.done': z.object({ ...scope, order: count, failed: z.boolean() }),
+  /** R3: my disk cannot give these bytes; the answer is a `copy` message, or that nobody can. */
+  'repair.ask': z.object({ ...scope, ...range, request: count }),
+  'repair.failed': z.object({ ...scope, request: count }),
   /** W4: "make durable what you have applied". */
   'flush.ask': z.object({ ...scope, request: count }),
   'flush.done': z.object({ ...scope, request: count, failed: z.boolean() }),

@@ -64,6 +64,8 @@ const handlers: Handlers = {
   'copy.applied': (volume, from, body) => volume.copier.onApplied(from, body),
   'settle.order': (volume, from, body) => onSettleOrder(volume, from, body),
   'settle.done': (volume, from, body) => volume.settler.onDone(from, body),
+  'repair.ask': (volume, from, body) => onRepairAsk(volume, from, body),
+  'repair.failed': (volume, from, body) => volume.repairs.onFailed(from, body),
   'flush.ask': (volume, from, body) => volume.incoming.onFlush(from, body),
   'flush.done': (volume, from, body) => volume.flusher.onDone(from, body),
   'join.request': (volume, from, body) => onJoinRequest(volume, from, body),
@@ -110,6 +112,14 @@ function onSettleOrder(volume: Volume, from: ServerId, body: MirrorBody<'settle.
   })
 }
 
+/** R3: whoever serves in the session that this server has recorded holds `shared` there; this copy is the present one. */
+function onRepairAsk(volume: Volume, from: ServerId, body: MirrorBody<'repair.ask'>): void {
+  const { phase, session } = volume.member
+  const isIn = (phase === 'open' || phase === 'recorded') && session?.number === body.session
+  if (isIn && session.others.includes(from)) volume.repairs.onAsk(from, body)
+  else volume.sendMirror(from, 'repair.failed', { session: body.session, attempt: 0, request: body.request })
+}
+
 function onJoinRequest(volume: Volume, from: ServerId, body: MirrorBody<'join.request'>): void {
   const { known } = volume.member
   const hasReplica = known.replicas.some((replica) => replica.serverId === from)
@@ -131,6 +141,7 @@ export function routeHot(
     case 'written':
       return volume.outgoing.onWritten(from, message.session, message.numbers)
     case 'copy':
-      return volume.copyTarget.onCopy(from, message)
+      if (!volume.repairs.onCopy(from, message)) volume.copyTarget.onCopy(from, message)
+      return
   }
 }

@@ -19,6 +19,7 @@ import { Joiner } from '../mirror/joiner.ts'
 import { MarkKeeper } from '../mirror/marks.ts'
 import type { MirrorSend } from '../mirror/messages.ts'
 import { Outgoing } from '../mirror/outgoing.ts'
+import { Repairs } from '../mirror/repairs.ts'
 import { Resync } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
 import { Policing } from '../policing/policing.ts'
@@ -30,6 +31,8 @@ import { type ClientHost, VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
+import { Reads } from './reads.ts'
+import { repairWorld } from './repair-world.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
@@ -71,8 +74,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   stopping = false
   readonly #overdue = new Overdue(this)
   readonly #debts: Debts
-  /** Reads whose data is there while the lease is not (R2). */
-  #awaitingLease: { readonly request: ReadRequest; readonly data: Uint8Array }[] = []
+  readonly repairs: Repairs
+  readonly #reading: Reads
   readonly #runs = new Map<ServerId, number>()
   #whenQuiet: (() => void) | null = null
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
@@ -88,7 +91,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#debts = new Debts(links)
     const send: MirrorSend = (to, kind, body) => world.send(to, kind, { ...body, volume: world.volumeId })
     this.sendMirror = send
-    const ownReplicaFailed = (failure: StoreFailure) => this.#ownReplicaFailed(failure)
+    const ownReplicaFailed = (failure: StoreFailure) => this.ownReplicaFailed(failure)
     this.policing = new Policing({
       self,
       sendAsk: (peer, ask) => this.#sendPolice(peer, 'police.ask', ask),
@@ -137,6 +140,15 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.resync = new Resync(resyncWorld(this, send))
     this.joiner = new Joiner(joinerWorld(this, send))
+    this.repairs = new Repairs(repairWorld(this, send))
+    this.#reading = new Reads({
+      store,
+      repairs: this.repairs,
+      overdue: this.#overdue,
+      session: () => this.#serving?.number ?? 0,
+      mayAnswer: () => this.member.mayAnswerRead(),
+      again: (request) => this.policing.again(request),
+    })
     this.beat = beatOf(this)
     this.#reads = new Admission((request) => this.policing.acquire(request))
     this.#writes = new Admission(
@@ -209,16 +221,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   startRead(request: ReadRequest): void {
-    const session = this.#serving
-    this.#overdue.readBegan(request)
-    this.store.read(request.offsetBytes, request.lengthBytes, (failure, data) => {
-      this.#overdue.readEnded(request)
-      // R2: what was read in a session that has ended is read again in the next one.
-      if (session === null || session !== this.#serving) this.policing.again(request)
-      else if (failure !== null) request.answer('io', [])
-      else if (this.member.mayAnswerRead()) request.answer(null, [data])
-      else this.#awaitingLease.push({ request, data })
-    })
+    this.#reading.start(request)
   }
 
   startWrite(request: WriteRequest): void {
@@ -257,9 +260,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.joiner.stop()
     this.settler.end()
     this.copier.end(null)
-    const waiting = this.#awaitingLease
-    this.#awaitingLease = []
-    for (const { request } of waiting) this.policing.again(request)
+    this.#reading.endSession()
+    this.repairs.endSession()
     let open = 3
     const one = () => {
       open -= 1
@@ -309,6 +311,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.outgoing.settled()
     this.marks.openSession(session.configuration.epoch)
     this.flusher.startSession(session.number, session.others)
+    this.repairs.startSession(session.number, session.others)
     const members = session.configuration.inSync
     const { number, configuration } = session
     this.resync.startSession(this.member.leads ? { number, epoch: configuration.epoch, members } : null)
@@ -368,10 +371,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
     this.member.heartbeatAnswered(by, session, sentAtMs)
-    if (this.#awaitingLease.length === 0 || !this.member.mayAnswerRead()) return
-    const waiting = this.#awaitingLease
-    this.#awaitingLease = []
-    for (const { request, data } of waiting) request.answer(null, [data])
+    this.#reading.answerWaiting()
   }
 
   /** About eight times a second. */
@@ -381,6 +381,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.member.tick()
     this.resync.tick()
     this.joinMember.tick()
+    this.repairs.tick()
     this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
@@ -403,7 +404,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.world.changed()
   }
 
-  #ownReplicaFailed(failure: StoreFailure): void {
+  ownReplicaFailed(failure: StoreFailure): void {
     // Alone in the set there is nobody to hand over to: clients get errors (C6), the next session is a new chance.
     if (!this.member.inSet)
       return this.joiner.diskFailed(failure === 'no-space' ? 'its disk is full' : 'its disk failed')

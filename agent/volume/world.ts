@@ -14,6 +14,7 @@ export type VolumeEvent =
   | 'register-alarm'
   | 'resync-started'
   | 'resync-voided'
+  | 'repaired'
   | 'resync-paused'
   | 'resync-continued'
 
