@@ -7,8 +7,11 @@ import fs from 'node:fs'
 import path from 'node:path'
 import Database from 'better-sqlite3'
 import type { VolumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import { sumOf } from './checksum.ts'
 import { FileError } from './files.ts'
 import {
+  blocksPerSlot,
   dataFilePath,
   decodeMark,
   decodeRecord,
@@ -20,17 +23,40 @@ import {
   marksStartBytes,
   parseStoreFile,
   regionExtents,
+  sectorBytes,
   slotBytes,
   slotOffset,
+  sumsOffset,
 } from './format.ts'
 import type { RegionFacts } from './replica.ts'
+import { parseRun } from './run.ts'
 import { damaged, notAStore, openingFailed, unknownVersion } from './trouble.ts'
+
+export interface Place {
+  /** Of a data file, in the storage folder. */
+  readonly path: string
+  readonly offsetBytes: number
+}
+
+export interface BadBlock {
+  /** In the volume; whole blocks of 4096 bytes. */
+  readonly offsetBytes: number
+  readonly why: 'checksum' | 'unreadable'
+}
 
 export interface InspectedReplica {
   readonly volumeId: VolumeId
   readonly sizeBytes: number
   /** Any range inside the volume; holes are zeros. */
   readBlocks(offsetBytes: number, lengthBytes: number): Buffer
+  /**
+   * Holds the blocks of an extent against their checksums (R3).
+   * @returns those that do not fit, or cannot be read; null where the checksums on the disk are worth nothing now: the
+   * region is marked (C2)
+   */
+  check(extent: number): readonly BadBlock[] | null
+  /** Where a byte of the volume stands; null in a hole. */
+  placeOf(offsetBytes: number): Place | null
   /** Numbers of the extents (256 KiB) that have a slot, ascending. */
   allocated(): IterableIterator<number>
   /** As the marks file says now. */
@@ -49,7 +75,11 @@ export function inspectStore(dir: string): InspectedStore {
   try {
     return inspect(dir)
   } catch (error) {
-    const code = (error as NodeJS.ErrnoException).code // errors of node:fs carry one, others give undefined
+    const code = (error as NodeJS.ErrnoException).code // errors of node:fs and SQLite carry one, others give undefined
+    if (error instanceof Database.SqliteError) {
+      const isThere = fs.existsSync(path.join(dir, 'index.db'))
+      throw openingFailed(new FileError(isThere ? 'ECORRUPT' : 'EINDEX', error.message))
+    }
     if (error instanceof Error && typeof code === 'string' && /^E[A-Z]+$/.test(code)) {
       throw openingFailed(new FileError(code, error.message))
     }
@@ -72,6 +102,9 @@ function inspect(dir: string): InspectedStore {
   for (const name of fs.readdirSync(path.join(dir, 'meta')).sort()) {
     if (name.endsWith('.json')) records.set(name.slice(0, -5), readRecord(dir, `meta/${name}`))
   }
+  // After such an end all of them are on the disk, else only those of regions without a mark.
+  const run = fs.existsSync(path.join(dir, 'run.json')) ? parseRun(readRecord(dir, 'run.json')) : null
+  const allSums = run !== null && run.end === 'clean' && run.sums
   const fds = new Map<string, number>()
   const open = (name: string): number => {
     const known = fds.get(name)
@@ -89,7 +122,7 @@ function inspect(dir: string): InspectedStore {
         const rows = database
           .prepare('SELECT region, slots FROM regions WHERE volume = ? ORDER BY region')
           .all(volume.number)
-        return replicaOf(volume, rows as { region: number; slots: Buffer }[], open) // columns of our own table
+        return replicaOf(volume, rows as { region: number; slots: Buffer }[], open, allSums) // columns of our own table
       })
     })
     const replicas = read()
@@ -107,6 +140,7 @@ function replicaOf(
   volume: { id: VolumeId; sizeBytes: number },
   rows: readonly { region: number; slots: Buffer }[],
   open: (name: string) => number,
+  allSums: boolean,
 ): InspectedReplica {
   const slots = new Map<number, number>()
   for (const { region, slots: row } of rows) {
@@ -115,15 +149,17 @@ function replicaOf(
       if (slot >= 0) slots.set(region * regionExtents + at, slot)
     }
   }
+  const placeOf = (offsetBytes: number): Place | null => {
+    const slot = slots.get(Math.floor(offsetBytes / slotBytes))
+    if (slot === undefined) return null
+    return { path: dataFilePath(fileOfSlot(slot)), offsetBytes: slotOffset(slot) + (offsetBytes % slotBytes) }
+  }
   const readBlocks = (offsetBytes: number, lengthBytes: number): Buffer => {
     const bytes = Buffer.alloc(lengthBytes)
     for (let at = 0; at < lengthBytes; ) {
-      const inSlot = (offsetBytes + at) % slotBytes
-      const length = Math.min(slotBytes - inSlot, lengthBytes - at)
-      const slot = slots.get(Math.floor((offsetBytes + at) / slotBytes))
-      if (slot !== undefined) {
-        fs.readSync(open(dataFilePath(fileOfSlot(slot))), bytes, at, length, slotOffset(slot) + inSlot)
-      }
+      const length = Math.min(slotBytes - ((offsetBytes + at) % slotBytes), lengthBytes - at)
+      const place = placeOf(offsetBytes + at)
+      if (place !== null) fs.readSync(open(place.path), bytes, at, length, place.offsetBytes)
       at += length
     }
     return bytes
@@ -134,6 +170,55 @@ function replicaOf(
     const { state, stamp } = decodeMark(entry, 0, index)
     return { marked: state !== 0, grade: gradeOf(state), stamp }
   }
+  const check = (extent: number): readonly BadBlock[] | null => {
+    const isMarked = () => !allSums && region(Math.floor(extent / regionExtents)).marked
+    const slot = slots.get(extent)
+    if (slot === undefined) return []
+    if (isMarked()) return null
+    const bad = badBlocks(open, slot, { startBytes: extent * slotBytes, sizeBytes: volume.sizeBytes })
+    // A running agent may have begun to change it meanwhile: then it was marked first (C1).
+    return bad.length > 0 && isMarked() ? null : bad
+  }
   const allocated = () => [...slots.keys()].sort((a, b) => a - b).values()
-  return { volumeId: volume.id, sizeBytes: volume.sizeBytes, readBlocks, allocated, region }
+  return { volumeId: volume.id, sizeBytes: volume.sizeBytes, readBlocks, check, placeOf, allocated, region }
+}
+
+/** @param of where the slot's extent begins in its volume, and where the volume ends: beyond that nobody reads */
+function badBlocks(
+  open: (name: string) => number,
+  slot: number,
+  of: { readonly startBytes: number; readonly sizeBytes: number },
+): BadBlock[] {
+  const name = dataFilePath(fileOfSlot(slot))
+  const sums = tryRead(open, name, sumsOffset(slot), sectorBytes)
+  const bytes = tryRead(open, name, slotOffset(slot), slotBytes)
+  const bad: BadBlock[] = []
+  for (let block = 0; block < blocksPerSlot; block++) {
+    const at = block * limits.blockBytes
+    const offsetBytes = of.startBytes + at
+    if (offsetBytes >= of.sizeBytes) break
+    // A disk that does not give all of them may still give this one.
+    const here =
+      bytes?.subarray(at, at + limits.blockBytes) ?? tryRead(open, name, slotOffset(slot) + at, limits.blockBytes)
+    if (here === null || sums === null) bad.push({ offsetBytes, why: 'unreadable' })
+    else if (sumOf(here) !== sums.readBigUInt64LE(block * 8)) bad.push({ offsetBytes, why: 'checksum' })
+  }
+  return bad
+}
+
+/** @returns null when the disk answers with an error, or the file is gone; zeros beyond the end of the file */
+function tryRead(
+  open: (name: string) => number,
+  name: string,
+  offsetBytes: number,
+  lengthBytes: number,
+): Buffer | null {
+  const bytes = Buffer.alloc(lengthBytes)
+  try {
+    fs.readSync(open(name), bytes, 0, lengthBytes, offsetBytes)
+    return bytes
+  } catch (error) {
+    if (error instanceof Error && 'code' in error) return null
+    throw error
+  }
 }

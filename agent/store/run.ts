@@ -31,6 +31,11 @@ export function* readRun(files: Files): Steps<RunRecord | null> {
     if (error instanceof FileError && error.code === 'ENOENT') return null
     throw error
   }
+  return parseRun(value)
+}
+
+/** @throws UserError when it is no run record */
+export function parseRun(value: unknown): RunRecord {
   if (typeof value !== 'object' || value === null) throw damaged(path, 'it is not a run record')
   const { run, bootId, end, failed, sums } = value as Record<string, unknown> // checked field by field below
   const shape =
