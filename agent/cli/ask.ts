@@ -57,10 +57,11 @@ export interface CreateOptions {
   readonly size: string
   readonly arbiter: 'preferred' | 'witness'
   readonly preferred?: string | undefined
+  readonly writeThrough?: boolean | undefined
 }
 
 export async function createVolume({ client, terminal, json }: Asking, options: CreateOptions): Promise<ExitCode> {
-  const { name, arbiter, preferred } = options
+  const { name, arbiter, preferred, writeThrough = false } = options
   const sizeBytes = parseSize(options.size)
   if (arbiter === 'witness' && preferred !== undefined) {
     throw badUsage(
@@ -71,6 +72,7 @@ export async function createVolume({ client, terminal, json }: Asking, options: 
   await client.call('createVolume', {
     name,
     sizeBytes,
+    writeThrough,
     arbiter,
     ...(preferred === undefined ? {} : { preferredServer: preferred }),
   })

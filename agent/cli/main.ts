@@ -1,5 +1,6 @@
 /** The `mirrorbay` command's entry: joins the program to the real terminal. */
 import { homedir } from 'node:os'
+import { createInterface } from 'node:readline/promises'
 import { runCli } from './program.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -18,10 +19,22 @@ process.stdout.on('error', (error: NodeJS.ErrnoException) => {
   process.exit(0)
 })
 
+/** No line, because the input ended or Ctrl-C was pressed, is an empty one. */
+async function ask(question: string): Promise<string> {
+  const reader = createInterface({ input: process.stdin, output: process.stdout })
+  const ended = new Promise<string>((resolve) => reader.once('close', () => resolve('')))
+  try {
+    return await Promise.race([reader.question(question), ended])
+  } finally {
+    reader.close()
+  }
+}
+
 const terminal: Terminal = {
   out: (text) => void process.stdout.write(text),
   err: (text) => void process.stderr.write(text),
   isTerminal: process.stdout.isTTY === true,
+  ask: process.stdin.isTTY === true && process.stdout.isTTY === true ? ask : undefined,
   environment: process.env,
   platform: process.platform,
   homeDir: homedir(),

@@ -5,6 +5,7 @@ import { connectAgent } from './connection.ts'
 import { socketPath, storageFolder, type Where } from './folders.ts'
 import { init } from './init.ts'
 import { runAgentHere } from './run-agent.ts'
+import * as offline from './store.ts'
 import { badUsage, type ExitCode, exitCode, printError, type Terminal } from './terminal.ts'
 
 interface GlobalOptions extends Where {
@@ -78,6 +79,7 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
   addEvents(program, asks)
   addSmall(program, asks)
   addAgent(program, terminal, finished)
+  addStore(program, terminal, finished)
   addInit(program, terminal, finished)
   return program
 }
@@ -113,6 +115,10 @@ function addVolume(program: Command, asks: Asks): void {
         .default('preferred'),
     )
     .option('--preferred <server>', 'the server that may go on alone (default: this one)')
+    .option(
+      '--write-through',
+      'every write is on all disks before it is answered (slower; for programs that never flush)',
+    )
     .addHelpText(
       'after',
       examples([
@@ -194,6 +200,31 @@ function addAgent(program: Command, terminal: Terminal, finished: (code: ExitCod
         )
       }
       finished(await runAgentHere(storageFolder(options, terminal), terminal, options.json === true))
+    })
+}
+
+function addStore(program: Command, terminal: Terminal, finished: (code: ExitCode) => void): void {
+  const store = program.command('store').description('The storage folder of a server whose agent does not run')
+  store
+    .command('check')
+    .description('Hold every block that is stored here against its checksum; changes nothing')
+    .addHelpText('after', examples(['mirrorbay store check --dir /srv/mirrorbay']))
+    .addHelpText('after', '\nExit codes: 0 sound, 1 damaged blocks (listed), 2 could not be checked.')
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions>()
+      const dir = storageFolder(options, terminal)
+      finished(await offline.checkStore({ dir, json: options.json === true }, terminal))
+    })
+  store
+    .command('rebuild')
+    .description('Make a lost or damaged index anew from the data files; everything here is in doubt then')
+    .option('--yes', 'do not ask')
+    .addHelpText('after', examples(['mirrorbay store rebuild --dir /srv/mirrorbay']))
+    .addHelpText('after', '\nExit codes: 0 rebuilt, 1 you said no, 2 could not be rebuilt.')
+    .action(async (_options: unknown, command: Command) => {
+      const options = command.optsWithGlobals<GlobalOptions & { yes?: boolean }>()
+      const dir = storageFolder(options, terminal)
+      finished(await offline.rebuildStore({ dir, json: options.json === true, yes: options.yes === true }, terminal))
     })
 }
 

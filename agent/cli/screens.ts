@@ -27,6 +27,7 @@ function volumeBlock(volume: VolumeStatus, nowMs: number): string {
     words.progress === null ? null : `${words.progress}`,
     words.trouble,
     words.ifAServerStops,
+    volume.writeThrough ? 'Every write is on all disks before it is answered.' : null,
     words.toDo === null ? null : `To do: ${words.toDo}`,
     `Copies: ${volume.replicas.map(replicaWords).join(', ')}`,
     ...addresses(volume).map((address) => `Connect: ${address}`),

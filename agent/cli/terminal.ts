@@ -9,6 +9,8 @@ export interface Terminal {
   err(text: string): void
   /** Whether standard output is a person's terminal: then a line may be overwritten. */
   readonly isTerminal: boolean
+  /** Asks a person and gives their line; absent where nobody sits. */
+  readonly ask?: ((question: string) => Promise<string>) | undefined
   readonly environment: Readonly<Record<string, string | undefined>>
   readonly platform: NodeJS.Platform
   readonly homeDir: string

@@ -29,8 +29,6 @@ export const fault = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('disk-full') }),
   /** Every disk call takes this much longer. */
   z.strictObject({ kind: z.literal('disk-slow'), delayMs: z.number().int().min(1).max(600_000) }),
-  /** Turns over one bit of the first volume, or of the named one, behind the store's back. */
-  z.strictObject({ kind: z.literal('bitflip'), volume: nameText.optional(), offsetBytes: z.number().int().min(0) }),
   /** Ends the disk faults. */
   z.strictObject({ kind: z.literal('off') }),
   /** Cuts the link to a peer; `one-way` drops only what this server sends. */
@@ -134,6 +132,8 @@ export const operations = {
     body: z.strictObject({
       name: nameText,
       sizeBytes: volumeSize,
+      /** Every write is on all disks before it is answered: for programs that never ask for a flush. Slower. */
+      writeThrough: z.boolean().default(false),
       /** Who decides which copy goes on when servers lose sight of each other. */
       arbiter: arbiterKind.default('preferred'),
       /** For `preferred`: the server that may go on alone; the asked one when absent. */

@@ -56,6 +56,8 @@ export const volumeStatus = z.object({
   id: z.string(),
   name: z.string(),
   sizeBytes: z.number(),
+  /** Every write is on all disks before it is answered. */
+  writeThrough: z.boolean(),
   epoch: z.number(),
   arbiter: z.object({
     kind: arbiterKind,

@@ -69,6 +69,7 @@ export class EnginePort implements AgentPort {
     await engine.creations.create({
       name: request.name,
       sizeBytes: request.sizeBytes,
+      writeThrough: request.writeThrough,
       arbiter: { kind: request.arbiter, serverId: this.#arbiter(request.arbiter, request.preferredServer) },
       servers,
     })
@@ -153,6 +154,7 @@ export class EnginePort implements AgentPort {
       id: known.volumeId,
       name: known.volumeName,
       sizeBytes: known.sizeBytes,
+      writeThrough: known.writeThrough,
       epoch: known.epoch,
       arbiter: {
         kind: known.arbiter.kind,

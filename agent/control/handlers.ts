@@ -37,8 +37,8 @@ export function makeHandlers({ port, clock, consoleUrl, allowFaults, setFault }:
       return { headline: words.headline, second: words.second, volumes }
     },
     events: ({ after }) => ({ events: port.events().filter((event) => event.number > after) }),
-    createVolume: async ({ name, sizeBytes, arbiter, preferredServer }) => {
-      await port.createVolume({ name, sizeBytes, arbiter, preferredServer })
+    createVolume: async ({ name, sizeBytes, writeThrough, arbiter, preferredServer }) => {
+      await port.createVolume({ name, sizeBytes, writeThrough, arbiter, preferredServer })
       return done
     },
     resync: async ({ volume, action }) => {

@@ -16,6 +16,7 @@ export interface AgentPort {
   createVolume(request: {
     name: string
     sizeBytes: number
+    writeThrough: boolean
     arbiter: 'preferred' | 'witness'
     preferredServer?: string | undefined
   }): Promise<void>

@@ -13,6 +13,8 @@ export const configurationSchema = z.object({
   volumeId: idText.transform((text) => volumeId(text)),
   volumeName: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/),
   sizeBytes: z.number().int().min(4096).multipleOf(4096),
+  /** Every write is durable at all members before it is acknowledged, as if each asked for FUA (W4). */
+  writeThrough: z.boolean().default(false),
   arbiter: z.object({
     kind: z.enum(['preferred', 'witness']),
     serverId: server,
@@ -82,6 +84,7 @@ export interface FirstConfiguration {
   readonly volumeId: VolumeId
   readonly volumeName: string
   readonly sizeBytes: number
+  readonly writeThrough?: boolean
   readonly arbiter: Configuration['arbiter']
   readonly servers: readonly ServerId[]
 }
@@ -95,6 +98,7 @@ export function firstConfiguration(options: FirstConfiguration): Configuration {
     volumeId: options.volumeId,
     volumeName: options.volumeName,
     sizeBytes: options.sizeBytes,
+    writeThrough: options.writeThrough ?? false,
     arbiter: options.arbiter,
     replicas: servers.map((id) => ({ serverId: id, opened: 0 })),
     inSync: servers,

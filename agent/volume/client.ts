@@ -7,6 +7,8 @@ import type { Connection, WriteWish } from './requests.ts'
 
 export interface ClientHost {
   readonly sizeBytes: number
+  /** Whether every write is to be durable before it is acknowledged, whatever its client asked. */
+  readonly writeThrough: boolean
   submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
   submitWrite(connection: Connection, write: WriteWish, done: Done): void
   submitFlush(connection: Connection, done: Done): void
@@ -33,7 +35,7 @@ export class VolumeClient implements BlockClient {
 
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void {
     this.#check(offsetBytes, lengthBytes, limits.requestBytes)
-    const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua } as const
+    const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua: fua || this.#host.writeThrough } as const
     if (lengthBytes <= limits.writePartBytes) this.#host.submitWrite(this.#connection, write, done)
     else this.#writeInParts(write, done)
   }
@@ -74,10 +76,11 @@ export class VolumeClient implements BlockClient {
   #inParts(kind: WriteKind, offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void {
     this.#check(offsetBytes, lengthBytes, this.#host.sizeBytes)
     const endBytes = offsetBytes + lengthBytes
+    const isDurable = fua || this.#host.writeThrough
     const step = (fromBytes: number, failure: BlockFailure | null): void => {
       if (failure !== null || fromBytes >= endBytes) return done(failure)
       const untilBytes = Math.min(endBytes, (Math.floor(fromBytes / partBytes) + 1) * partBytes)
-      const part = { kind, offsetBytes: fromBytes, lengthBytes: untilBytes - fromBytes, chunks: [], fua }
+      const part = { kind, offsetBytes: fromBytes, lengthBytes: untilBytes - fromBytes, chunks: [], fua: isDurable }
       this.#host.submitWrite(this.#connection, part, (result) => step(untilBytes, result))
     }
     step(offsetBytes, null)

@@ -20,6 +20,7 @@ export const creationMessages = {
 export interface CreateRequest {
   readonly name: string
   readonly sizeBytes: number
+  readonly writeThrough: boolean
   readonly arbiter: { readonly kind: 'preferred' | 'witness'; readonly serverId: ServerId }
   /** All servers that get a copy, this one too. */
   readonly servers: readonly ServerId[]
@@ -44,6 +45,7 @@ export function plan(request: CreateRequest, newId: () => string): Configuration
     volumeId: volumeId(newId()),
     volumeName: request.name,
     sizeBytes: request.sizeBytes,
+    writeThrough: request.writeThrough,
     arbiter: { ...request.arbiter, instance: newId() },
     servers: request.servers,
   })

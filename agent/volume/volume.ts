@@ -164,6 +164,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   get sizeBytes(): number {
     return this.store.sizeBytes
   }
+  get writeThrough(): boolean {
+    return this.member.known.writeThrough
+  }
   get serving(): Session | null {
     return this.#serving
   }

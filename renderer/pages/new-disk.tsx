@@ -1,5 +1,5 @@
 /** A new shared disk: name, size, and who decides when the servers lose sight of each other. */
-import { Button, NativeSelect, Radio, TextInput } from '@mantine/core'
+import { Button, Checkbox, NativeSelect, Radio, TextInput } from '@mantine/core'
 import { type FormEvent, useState } from 'react'
 import { nameText } from '../../agent/contract/config.ts'
 import type { ErrorBody } from '../../agent/contract/errors.ts'
@@ -89,6 +89,7 @@ export function NewDisk(props: { status: Status; command: Command; lead: string 
   const [unit, setUnit] = useState('G')
   const [wished, setWished] = useState<Decider | null>(null)
   const [problems, setProblems] = useState<Problems>({ name: null, size: null })
+  const [writeThrough, setWriteThrough] = useState(false)
   const [creating, setCreating] = useState(false)
   const [refused, setRefused] = useState<ErrorBody | null>(null)
   const size = readSize(amount, unit)
@@ -106,7 +107,7 @@ export function NewDisk(props: { status: Status; command: Command; lead: string 
       chosen.kind === 'witness'
         ? ({ arbiter: 'witness' } as const)
         : ({ arbiter: 'preferred', preferredServer: chosen.server } as const)
-    const error = await props.command('createVolume', { name, sizeBytes: size, ...arbiter })
+    const error = await props.command('createVolume', { name, sizeBytes: size, writeThrough, ...arbiter })
     setCreating(false)
     setRefused(error)
     if (error === null) go(hrefs.connect(name))
@@ -161,6 +162,14 @@ export function NewDisk(props: { status: Status; command: Command; lead: string 
         ) : (
           <Deciders options={options} chosen={chosen} onChoose={setWished} />
         )}
+        <Checkbox
+          size="sm"
+          checked={writeThrough}
+          onChange={(event) => setWriteThrough(event.currentTarget.checked)}
+          label="Put every write on the disks at once"
+          description="For programs that never ask for it themselves, as some virtual machines do. Slower."
+          classNames={{ description: css.explains ?? '' }}
+        />
         {refused !== null && <ErrorNote error={refused} />}
         <div className={css.review}>
           <p>{typeof size === 'string' ? 'Choose a name and a size.' : review(name, size, status)}</p>

@@ -164,6 +164,7 @@ export class Cluster {
     const made = first.engine.creations.create({
       name: 'd',
       sizeBytes: this.sizeBytes,
+      writeThrough: false,
       arbiter: { kind: this.arbiter, serverId: arbiter.id },
       servers,
     })

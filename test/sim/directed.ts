@@ -103,7 +103,7 @@ export class Directed {
   }
 
   /** Asks a server, the first one if no other is named, for the volume. @returns what became of it, once it is known */
-  create(options: { at?: number; sizeBytes?: number } = {}): { outcome: string | null } {
+  create(options: { at?: number; sizeBytes?: number; writeThrough?: boolean } = {}): { outcome: string | null } {
     const made: { outcome: string | null } = { outcome: null }
     const { engine } = this.server(options.at ?? 0)
     if (engine === null) throw new Error('that server is not up')
@@ -111,6 +111,7 @@ export class Directed {
       .create({
         name: 'd',
         sizeBytes: options.sizeBytes ?? MiB,
+        writeThrough: options.writeThrough ?? false,
         arbiter: { kind: 'witness', serverId: this.witness.id },
         servers: this.servers.map(({ id }) => id),
       })
@@ -126,9 +127,9 @@ export class Directed {
   }
 
   /** Everybody up, and the volume open at all. */
-  async begin(sizeBytes = MiB): Promise<this> {
+  async begin(sizeBytes = MiB, writeThrough = false): Promise<this> {
     this.start()
-    const made = this.create({ sizeBytes })
+    const made = this.create({ sizeBytes, writeThrough })
     await this.untilSettled(() => made.outcome !== null)
     if (made.outcome !== 'made') throw new Error(`the volume was not made: ${made.outcome}`)
     this.until('the volume is open', () => this.isWhole())

@@ -38,6 +38,7 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
   id: 'volume-1',
   name: 'fileserver',
   sizeBytes: 2048 * GiB,
+  writeThrough: false,
   epoch: 4,
   arbiter: { kind: 'witness', serverId: 'id-tie', serverName: 'tie', reachable: true },
   serving: true,

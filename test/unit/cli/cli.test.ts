@@ -195,10 +195,22 @@ test('volume create understands sizes, and refuses nonsense with an example', ()
     assert.deepEqual(served.port.asked, [
       [
         'createVolume',
-        { name: 'office', sizeBytes: 1.5 * 1024 ** 4, arbiter: 'preferred', preferredServer: undefined },
+        {
+          name: 'office',
+          sizeBytes: 1.5 * 1024 ** 4,
+          writeThrough: false,
+          arbiter: 'preferred',
+          preferredServer: undefined,
+        },
       ],
-      ['createVolume', { name: 'v2', sizeBytes: 500 * 1024 ** 2, arbiter: 'witness', preferredServer: undefined }],
-      ['createVolume', { name: 'v3', sizeBytes: 1024 ** 3, arbiter: 'preferred', preferredServer: 'nas-2' }],
+      [
+        'createVolume',
+        { name: 'v2', sizeBytes: 500 * 1024 ** 2, writeThrough: false, arbiter: 'witness', preferredServer: undefined },
+      ],
+      [
+        'createVolume',
+        { name: 'v3', sizeBytes: 1024 ** 3, writeThrough: false, arbiter: 'preferred', preferredServer: 'nas-2' },
+      ],
     ])
     for (const words of [
       ['v', '--size', 'huge'],

@@ -70,8 +70,14 @@ test('commands reach the agent with their defaults filled in', () =>
       assert.deepEqual(JSON.parse(answer.text), { done: true })
     }
     assert.deepEqual(served.port.asked, [
-      ['createVolume', { name: 'v1', sizeBytes: 1024 ** 3, arbiter: 'preferred', preferredServer: undefined }],
-      ['createVolume', { name: 'v2', sizeBytes: 1024 ** 3, arbiter: 'preferred', preferredServer: 'nas-2' }],
+      [
+        'createVolume',
+        { name: 'v1', sizeBytes: 1024 ** 3, writeThrough: false, arbiter: 'preferred', preferredServer: undefined },
+      ],
+      [
+        'createVolume',
+        { name: 'v2', sizeBytes: 1024 ** 3, writeThrough: false, arbiter: 'preferred', preferredServer: 'nas-2' },
+      ],
       ['resync', 'office', 'now'],
       ['resync', 'office', 'pause'],
       ['resync', 'office', 'continue'],

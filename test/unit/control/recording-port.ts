@@ -50,6 +50,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     id: idOf('v'),
     name: 'office',
     sizeBytes: 1024 ** 3,
+    writeThrough: false,
     epoch: 1,
     arbiter: { kind: 'preferred', serverId: idOf('nas-1'), serverName: 'nas-1', reachable: true },
     serving: true,

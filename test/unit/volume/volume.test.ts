@@ -91,11 +91,12 @@ describe('credit to execute (P7)', () => {
 
 describe('a client of a volume', () => {
   const sizeBytes = 100 * MiB
-  const client = () => {
+  const client = (options: { writeThrough?: boolean } = {}) => {
     const writes: (WriteWish & { done: Done; connection: Connection })[] = []
     let detached = 0
     const host: ClientHost = {
       sizeBytes,
+      writeThrough: options.writeThrough ?? false,
       submitRead: (_connection, _offset, _length, done) => done(null, []),
       submitWrite: (connection, wish, done) => writes.push({ ...wish, done, connection }),
       submitFlush: (_connection, done) => done(null),
@@ -181,6 +182,19 @@ describe('a client of a volume', () => {
     assert.deepEqual(answers, ['no-space'])
   })
 
+  it('asks for every change to be durable where the volume is write-through (W4)', () => {
+    for (const writeThrough of [false, true]) {
+      const { made, writes } = client({ writeThrough })
+      const done = () => undefined
+      made.write(0, [new Uint8Array(512)], 512, false, done)
+      made.write(0, [new Uint8Array(5 * MiB)], 5 * MiB, false, done)
+      made.writeZeroes(0, 4096, true, false, done)
+      made.trim(0, 4096, false, done)
+      assert.deepEqual([...new Set(writes.map(({ fua }) => fua))], [writeThrough])
+      assert.equal(writes.length, 5)
+    }
+  })
+
   it('ends a request in parts with the first failure', () => {
     const { made, writes } = client()
     const answers: (BlockFailure | null)[] = []
@@ -218,6 +232,7 @@ describe('creating a volume', () => {
   const request = {
     name: 'orders',
     sizeBytes: MiB,
+    writeThrough: false,
     arbiter: { kind: 'preferred' as const, serverId: idOf(0) },
     servers: [idOf(1), idOf(0)],
   }
