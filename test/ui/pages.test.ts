@@ -130,11 +130,18 @@ describe('the window', needs('chromium'), () => {
     await page.getByLabel('Name').fill('office')
     await page.getByLabel('Size', { exact: true }).fill('1.5')
     await page.getByRole('radio', { name: 'nas-2 is preferred' }).check()
+    await page.getByRole('checkbox', { name: 'Put every write on the disks at once' }).check()
     await page.getByText('office, 1.5 GiB, kept on nas-1 and nas-2.').waitFor()
     await button('Create office').click()
     assert.deepEqual((await asked(1))[0], {
       what: 'createVolume',
-      request: { name: 'office', sizeBytes: 1.5 * 1024 ** 3, arbiter: 'preferred', preferredServer: 'nas-2' },
+      request: {
+        name: 'office',
+        sizeBytes: 1.5 * 1024 ** 3,
+        writeThrough: true,
+        arbiter: 'preferred',
+        preferredServer: 'nas-2',
+      },
     })
     await page.waitForFunction(() => window.location.hash === '#/connect/office')
   })
