@@ -33,6 +33,8 @@ export function* makeStore(files: Files, opener: IndexOpener, storeId: string): 
   const index = yield* wait<Index>((done) => opener.open(storeId, done))
   try {
     yield* wait((done) => index.sync(done))
+    // The names of all that belongs to a store are durable before store.json says that it is one.
+    yield* wait((done) => files.syncFolder('', done))
     const storeFile = { kind: 'mirrorbay-store', version: formatVersion, storeId }
     yield* replaceFile(files, '', 'store.json', encodeRecord(storeFile))
     return index
@@ -42,14 +44,12 @@ export function* makeStore(files: Files, opener: IndexOpener, storeId: string): 
   }
 }
 
-/** A data file made just before a crash may lack its header; nothing was handed out in it then. */
+/**
+ * A data file in which nothing was ever handed out may lack its header, or have it in the page cache only (its maker was
+ * killed): it is made anew when it is needed, so that no slot in it is used before header and name are durable.
+ */
 export function* openOrForget(data: DataFiles, number: number, contents: IndexContents): Steps<void> {
-  try {
-    yield* data.openExisting(number)
-  } catch (error) {
-    const used = usedFiles(contents)
-    if (!(error instanceof UserError) || used.has(number)) throw error
-  }
+  if (usedFiles(contents).has(number)) yield* data.openExisting(number)
 }
 
 function usedFiles(contents: IndexContents): Set<number> {

@@ -1,0 +1,192 @@
+/** The index port for crash images: keeps every commit with the instants at which it began and ended. */
+import type { FileDone, FileValueDone } from '../../../agent/store/files.ts'
+import { FileError } from '../../../agent/store/files.ts'
+import type {
+  GroupRow,
+  Index,
+  IndexBatch,
+  IndexContents,
+  IndexOpener,
+  IndexVolume,
+  RegionRow,
+} from '../../../agent/store/index.ts'
+import { type Choices, type RecordedDisk, type Span, wasThere } from './recorded-disk.ts'
+
+export interface IndexEntry extends Span {
+  readonly make: string | null
+  readonly batch: IndexBatch | null
+}
+
+/** What commits lead to. */
+export class Tables {
+  storeId = ''
+  lastVolume = 0
+  volumes = new Map<number, IndexVolume>()
+  regions = new Map<string, RegionRow>()
+  groups = new Map<number, GroupRow>()
+
+  copy(): Tables {
+    const copy = new Tables()
+    copy.storeId = this.storeId
+    copy.lastVolume = this.lastVolume
+    copy.volumes = new Map(this.volumes)
+    copy.regions = new Map(this.regions)
+    copy.groups = new Map(this.groups)
+    return copy
+  }
+
+  apply(batch: IndexBatch): void {
+    if (batch.addVolume) {
+      this.volumes.set(batch.addVolume.number, batch.addVolume)
+      this.lastVolume = Math.max(this.lastVolume, batch.addVolume.number)
+    }
+    for (const row of batch.regions) {
+      const key = `${row.volume}/${row.region}`
+      if (row.slots) this.regions.set(key, row)
+      else this.regions.delete(key)
+    }
+    for (const row of batch.groups) {
+      if (row.doubtful) this.groups.set(row.group, row)
+      else this.groups.delete(row.group)
+    }
+    if (batch.removeVolume === undefined) return
+    this.volumes.delete(batch.removeVolume)
+    for (const [key, row] of this.regions) if (row.volume === batch.removeVolume) this.regions.delete(key)
+  }
+
+  contents(): IndexContents {
+    return structuredClone({
+      storeId: this.storeId,
+      lastVolume: this.lastVolume,
+      volumes: [...this.volumes.values()],
+      regions: [...this.regions.values()],
+      groups: [...this.groups.values()],
+    })
+  }
+}
+
+const after = (before: Tables | null, entry: IndexEntry): Tables | null => {
+  if (entry.make !== null) {
+    const made = new Tables()
+    made.storeId = entry.make
+    return made
+  }
+  if (before !== null && entry.batch !== null) before.apply(entry.batch)
+  return before
+}
+
+export class RecordedIndex {
+  readonly #disk: RecordedDisk
+  readonly #base: Tables | null
+  #entries: IndexEntry[] = []
+  #syncs: Span[] = []
+  #locked = false
+
+  constructor(disk: RecordedDisk, base: Tables | null = null) {
+    this.#disk = disk
+    this.#base = base
+  }
+
+  #after(entries: readonly IndexEntry[]): Tables | null {
+    let tables = this.#base?.copy() ?? null
+    for (const entry of entries) tables = after(tables, entry)
+    return tables
+  }
+
+  /** The index as the machine finds it: commits are taken in order, so always a first part of them. */
+  fork(disk: RecordedDisk, at: number, choices: Choices | null): RecordedIndex {
+    const begun = this.#entries.filter(({ begin }) => begin <= at)
+    if (choices === null) {
+      const fork = new RecordedIndex(disk, this.#base)
+      fork.#entries = begun
+        .filter((entry) => wasThere(entry, at) || disk.unit() < 0.5)
+        .map((entry) => ({ ...entry, end: Math.min(entry.end, at) }))
+      fork.#syncs = this.#syncs.filter(({ end }) => end <= at)
+      return fork
+    }
+    const covered = Math.max(-1, ...this.#syncs.filter(({ end }) => end <= at).map(({ begin }) => begin))
+    const durable = begun.filter(({ end }) => end <= covered).length
+    return new RecordedIndex(disk, this.#after(begun.slice(0, durable + choices.commits(begun.length - durable))))
+  }
+
+  opener(): IndexOpener {
+    let has = false
+    const unlock = (done: FileDone) => {
+      if (has) this.#locked = false
+      has = false
+      this.#disk.call('index', 'unlock', false, () => undefined, done)
+    }
+    return {
+      lock: (done) => {
+        const free = !this.#locked
+        this.#locked = true
+        has ||= free
+        const answer = (error: FileError | null) => done(error ?? (free ? null : new FileError('EBUSY', 'locked')))
+        this.#disk.call('index', 'lock', false, () => undefined, answer)
+      },
+      open: (storeId, done) => this.#open(storeId, unlock, done),
+      unlock,
+    }
+  }
+
+  #open(storeId: string | null, unlock: (done: FileDone) => void, done: FileValueDone<Index>): void {
+    const answer = (error: FileError | null) => {
+      if (error !== null) done(error)
+      else if (this.#after(this.#entries) === null) done(new FileError('EINDEX', 'the index is missing'))
+      else done(null, this.#index(unlock))
+    }
+    if (storeId === null) this.#disk.call('index', 'open', false, () => undefined, answer)
+    else this.#add({ make: storeId, batch: null }, answer)
+  }
+
+  #add(what: Pick<IndexEntry, 'make' | 'batch'>, answer: FileDone): void {
+    const entry: IndexEntry = { ...what, begin: this.#disk.tick(), end: Number.POSITIVE_INFINITY }
+    this.#entries.push(entry)
+    const ended = () => {
+      entry.end = this.#disk.tick()
+    }
+    this.#disk.call('index', 'commit', true, ended, (error) => {
+      if (error !== null && entry.end === Number.POSITIVE_INFINITY) {
+        // SQLite takes a failed commit back.
+        this.#entries = this.#entries.filter((other) => other !== entry)
+      }
+      answer(error)
+    })
+  }
+
+  #index(unlock: (done: FileDone) => void): Index {
+    const queue: (() => void)[] = []
+    let busy = false
+    const next = () => {
+      const first = queue.shift()
+      busy = first !== undefined
+      first?.()
+    }
+    return {
+      load: (done) =>
+        this.#disk.call(
+          'index',
+          'load',
+          false,
+          () => undefined,
+          (error) => done(error, (this.#after(this.#entries) ?? new Tables()).contents()),
+        ),
+      commit: (batch, done) => {
+        const kept = structuredClone(batch)
+        queue.push(() =>
+          this.#add({ make: null, batch: kept }, (error) => {
+            done(error)
+            next()
+          }),
+        )
+        if (!busy) next()
+      },
+      sync: (done) => {
+        const begin = this.#disk.tick()
+        const ended = () => this.#syncs.push({ begin, end: this.#disk.tick() })
+        this.#disk.call('index', 'sync', false, ended, done)
+      },
+      close: (done) => unlock(done),
+    }
+  }
+}
