@@ -236,16 +236,17 @@ export class Slots {
     const neverUsed = this.#highWater
     const slots = this.#choose()
     if (slots.length === 0) return
+    // Before the index can know of slots in it: any other commit would take their bits with it.
+    for (const slot of slots) {
+      const file = fileOfSlot(slot)
+      if (!this.#parts.data.has(file)) yield* this.#parts.data.make(file)
+    }
     for (const slot of slots) {
       this.#grow(slot)
       this.#setDoubtful(slot, true)
       this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
     }
     try {
-      for (const slot of slots) {
-        const file = fileOfSlot(slot)
-        if (!this.#parts.data.has(file)) yield* this.#parts.data.make(file)
-      }
       yield* this.#makeSectorRoom(slots.filter((slot) => slot >= neverUsed))
       yield* wait((done) => this.#parts.commits.durable(done))
     } catch (error) {

@@ -41,11 +41,14 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
       const page = parts.sums.page(slot, owner, extent)
       page.pins += 1
       try {
-        yield* wait((next) => parts.sums.load(page, next))
+        // An extent that is given back meanwhile has nothing to save any more: that is no failure.
+        yield* wait((next) => parts.sums.load(page, (error) => next(page.slot === slot ? error : null)))
         yield* wait((next) => parts.sums.clean(page, next))
       } finally {
         page.pins -= 1
       }
+      // The whole volume is given back, and its slots may be somebody else's by now.
+      if (page.slot !== slot && parts.map.get(extent) === slot) throw new FileError('ENOENT', 'the volume is gone')
     }
   }
   if (isChanged) yield* wait((next) => parts.syncs.request(next))

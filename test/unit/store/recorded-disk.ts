@@ -132,6 +132,9 @@ interface Name {
   changes: NameChange[]
 }
 
+/** Starts of machines, in all tests of this process: no two are alike. */
+let boots = 0
+
 const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')))
 
 export class RecordedDisk implements Files {
@@ -149,7 +152,8 @@ export class RecordedDisk implements Files {
   constructor(clock: Clock, random: RandomSource) {
     this.clock = clock
     this.#random = random
-    this.bootId = random.id()
+    boots += 1
+    this.bootId = `boot ${boots}`
     this.index = new RecordedIndex(this)
   }
 

@@ -275,13 +275,15 @@ export class History {
     this.#epoch += 1
     const unmark = { regions, epoch: this.#epoch, begin: this.disk.tick(), end: never }
     journal.unmarks.push(unmark)
-    this.expect(
-      'unmark',
-      (done) => replica.unmark(regions, unmark.epoch, done),
-      () => {
-        unmark.end = this.disk.tick()
-      },
-    )
+    // A volume that is deleted meanwhile answers what it likes.
+    const call = (done: (failure: StoreFailure | null) => void) =>
+      replica.unmark(regions, unmark.epoch, (failure) => done(journal.deleted === null ? failure : null))
+    this.expect('unmark', call, () => {
+      unmark.end = this.disk.tick()
+    })
+    if (!this.options.lifecycle || this.pick(12) > 0) return
+    for (let events = this.pick(8); events > 0; events -= 1) this.clock.step()
+    this.#delete(replica.volumeId, journal)
   }
 
   #settle(replica: ReplicaStore, journal: ReplicaJournal): void {
