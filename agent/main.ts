@@ -4,7 +4,7 @@
  */
 import './thread-pool.ts'
 import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
 import { type AgentConfig, agentConfig } from './contract/config.ts'
@@ -20,7 +20,9 @@ import type { Clock, Log, RandomSource } from './kit/world.ts'
 import { checkLimits, limits } from './limits.ts'
 import type { LinkEvents } from './link/messages.ts'
 import { type LinkHub, startLinks } from './link/tcp.ts'
+import { volumeRecordSchema } from './membership/record.ts'
 import { StoreFaults } from './store/faults.ts'
+import { decodeRecord } from './store/format.ts'
 import { openStore } from './store/open-store.ts'
 import type { Records, Store } from './store/replica.ts'
 import { version } from './version.ts'
@@ -353,13 +355,6 @@ class Agent {
       case 'disk-slow':
         this.#faults.set(`slow=${fault.delayMs}`)
         return
-      case 'bitflip':
-        throw new UserError({
-          code: 'not-built',
-          happened: 'Turning over a bit behind the store is not built yet.',
-          dataIsSafe: 'Nothing was changed.',
-          next: 'Block checksums and their repair come with a later version.',
-        })
     }
   }
 
@@ -408,6 +403,21 @@ function nbdUris(config: AgentConfig, name: string): { tcp: string | null; unix:
     tcp: port === null ? null : `nbd://${host}:${port}/${name}`,
     unix: unix === null ? null : `nbd+unix:///${name}?socket=${unix}`,
   }
+}
+
+/** Offline work for the command line, with no agent running in the folder. */
+export { checkStore } from './store/check.ts'
+export { rebuildStore } from './store/rebuild-folder.ts'
+
+/** What people call the volumes of a storage folder, by id; whoever has no readable record has no name. */
+export async function volumeNames(dir: string): Promise<ReadonlyMap<string, string>> {
+  const names = new Map<string, string>()
+  for (const name of await readdir(join(dir, 'meta')).catch(() => [])) {
+    const record = decodeRecord(await readFile(join(dir, 'meta', name)))
+    const volume = record.ok ? volumeRecordSchema.safeParse(record.value).data : undefined
+    if (volume !== undefined) names.set(volume.known.volumeId, volume.known.volumeName)
+  }
+  return names
 }
 
 /**

@@ -8,6 +8,8 @@ export interface Copy {
   readonly sizeBytes: number
   /** False: the extent is not in the files and reads as zeros. */
   holds(extent: number): boolean
+  /** @returns the first byte of a block of the extent that does not fit its checksum, or cannot be read; null for none */
+  rotten(extent: number): number | null
   /** @returns exactly that many bytes */
   read(offsetBytes: number, lengthBytes: number): Promise<Uint8Array>
 }
@@ -15,6 +17,8 @@ export interface Copy {
 export type Comparison =
   | { readonly kind: 'equal' }
   | { readonly kind: 'differ'; readonly atByte: number; readonly first: string; readonly second: string }
+  /** A block of one copy is not what was written there, whatever the others hold. */
+  | { readonly kind: 'rotten'; readonly atByte: number; readonly server: string }
   /** The time was over; the next stretch begins here. */
   | { readonly kind: 'unfinished'; readonly nextExtent: number }
 
@@ -41,6 +45,10 @@ export async function compareCopies(
     const offset = extent * extentBytes
     const length = Math.min(extentBytes, reference.sizeBytes - offset)
     if (!copies.some((copy) => copy.holds(extent))) continue
+    for (const copy of copies) {
+      const atByte = copy.rotten(extent)
+      if (atByte !== null) return { kind: 'rotten', atByte, server: copy.server }
+    }
     const contents = await Promise.all(copies.map((copy) => contentOf(copy, extent, { offset, length })))
     const [expected = new Uint8Array(length), ...found] = contents
     for (const [index, bytes] of found.entries()) {

@@ -63,6 +63,11 @@ export function openInSyncCopies(state: LabState): OpenCopies {
   }
 }
 
+/** The lab's volume in one server's store. @throws CouldNot when there is none */
+export function replicaOf(store: InspectedStore, member: Member, name: string): InspectedReplica {
+  return volumeIn(store, member, name).replica
+}
+
 function volumeIn(store: InspectedStore, member: Member, name: string): Seen {
   for (const replica of store.replicas) {
     const record = volumeRecordSchema.safeParse(store.records.get(recordKey(replica.volumeId)))
@@ -93,6 +98,7 @@ function copyOf(server: string, replica: InspectedReplica): { copy: Copy; extent
       server,
       sizeBytes: replica.sizeBytes,
       holds: (extent) => extents.has(extent),
+      rotten: (extent) => replica.check(extent)?.[0]?.offsetBytes ?? null,
       read: async (offsetBytes, lengthBytes) => replica.readBlocks(offsetBytes, lengthBytes),
     },
     extents: extents.size,

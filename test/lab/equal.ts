@@ -83,6 +83,9 @@ function answerOf(result: Comparison, opened: OpenCopies): Answer {
       `the copies on ${result.first} and ${result.second} differ, first at byte ${result.atByte} (extent ${extent})`,
     )
   }
+  if (result.kind === 'rotten') {
+    return no(`the block at byte ${result.atByte} on ${result.server} does not fit its checksum, or cannot be read`)
+  }
   const size = formatSize(copies[0]?.sizeBytes ?? 0)
   const held = formatSize(opened.heldBytes)
   return yes(`equal: ${size} on ${names.join(' and ')} (${held} in use, epoch ${epoch})`)

@@ -1,9 +1,11 @@
-/** `cut`, `heal`, `fault`: what the agents' faults operation can break. What it cannot yet, it says itself. */
-
+/** `cut`, `heal`, `fault`: what the agents' faults operation can break; and a bit on the disk, which no agent is told. */
+import fs from 'node:fs'
+import path from 'node:path'
 import type { Fault } from '../../agent/contract/operations.ts'
-import { UserError } from '../../agent/kit/failure.ts'
+import { inspectStore } from '../../agent/store/inspect.ts'
 import { type Answer, CouldNot, messageOf, yes } from './answer.ts'
 import { setFault } from './api.ts'
+import { replicaOf } from './copies.ts'
 import { runningMembers } from './members.ts'
 import { isRunning } from './processes.ts'
 import { type LabState, type Member, memberNamed } from './state.ts'
@@ -13,9 +15,6 @@ async function ask(member: Member, fault: Fault): Promise<void> {
   try {
     await setFault(member, fault)
   } catch (failure) {
-    if (failure instanceof UserError && failure.code === 'not-built') {
-      throw new CouldNot(`${member.name} cannot do "${fault.kind}" yet: ${failure.message}`)
-    }
     throw new CouldNot(`${member.name} did not take "${fault.kind}": ${messageOf(failure)}`)
   }
 }
@@ -40,8 +39,14 @@ export async function heal(state: LabState): Promise<Answer> {
   return yes(`no cut is left at ${members.map((member) => member.name).join(', ') || 'anybody: nobody runs'}`)
 }
 
+/** One bit of the volume's byte at that offset, in this server's data file. */
+export interface BitFlip {
+  readonly kind: 'bitflip'
+  readonly offsetBytes: number
+}
+
 /** @throws CouldNot with the list, for a word that is no fault */
-export function faultFrom(text: string): Fault {
+export function faultFrom(text: string): Fault | BitFlip {
   const [kind, value] = text.split('=', 2)
   const number = value === undefined || !/^\d+$/.test(value) ? undefined : Number(value)
   if (value === undefined && (kind === 'disk-fail' || kind === 'disk-full' || kind === 'off')) return { kind }
@@ -52,6 +57,39 @@ export function faultFrom(text: string): Fault {
 
 export async function fault(state: LabState, name: string, text: string): Promise<Answer> {
   const member = memberNamed(state, name)
-  await ask(member, faultFrom(text))
+  const asked = faultFrom(text)
+  if (asked.kind === 'bitflip') return flipBit(state, member, asked.offsetBytes)
+  await ask(member, asked)
   return yes(`${name}: ${text}`)
+}
+
+/** As a failing disk does it: whether the agent runs or not, it is not asked. @throws CouldNot where nothing is stored */
+function flipBit(state: LabState, member: Member, offsetBytes: number): Answer {
+  const { sizeBytes, name } = state.volume
+  if (offsetBytes >= sizeBytes) throw new CouldNot(`byte ${offsetBytes} is outside of ${name}, which has ${sizeBytes}`)
+  const store = inspectStore(member.dir)
+  try {
+    const place = replicaOf(store, member, name).placeOf(offsetBytes)
+    if (place === null) {
+      throw new CouldNot(`byte ${offsetBytes} of ${name} is in a hole on ${member.name}: there is no bit to flip`)
+    }
+    flipBitIn(path.join(member.dir, place.path), place.offsetBytes)
+    return yes(`${member.name}: a bit of byte ${offsetBytes} is flipped (${place.path}, byte ${place.offsetBytes})`)
+  } finally {
+    store.close()
+  }
+}
+
+function flipBitIn(file: string, atByte: number): void {
+  const fd = fs.openSync(file, 'r+')
+  try {
+    const byte = Buffer.alloc(1)
+    // A slot beyond the end of the file was never written: zeros.
+    fs.readSync(fd, byte, 0, 1, atByte)
+    byte.writeUInt8(byte.readUInt8(0) ^ 1)
+    fs.writeSync(fd, byte, 0, 1, atByte)
+    fs.fdatasyncSync(fd)
+  } finally {
+    fs.closeSync(fd)
+  }
 }

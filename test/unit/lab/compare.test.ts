@@ -5,11 +5,12 @@ import { type Copy, compareCopies, extentBytes } from '../../lab/compare.ts'
 
 const never = () => false
 
-function copyOf(server: string, bytes: Uint8Array, holes: readonly number[] = []): Copy {
+function copyOf(server: string, bytes: Uint8Array, holes: readonly number[] = [], rotten = -1): Copy {
   return {
     server,
     sizeBytes: bytes.length,
     holds: (extent) => !holes.includes(extent),
+    rotten: (extent) => (Math.floor(rotten / extentBytes) === extent ? rotten : null),
     read: async (offset, length) => {
       assert.ok(!holes.includes(Math.floor(offset / extentBytes)), 'a hole was read')
       return bytes.subarray(offset, offset + length)
@@ -46,6 +47,13 @@ test('a hole equals zeros and nothing else', async () => {
   some[extentBytes + 5] = 1
   const found = await compareCopies([copyOf('a', zeros, [1]), copyOf('b', some)], 0, never)
   assert.deepEqual(found, { kind: 'differ', atByte: extentBytes + 5, first: 'a', second: 'b' })
+})
+
+test('a block that does not fit its checksum is found, in any copy, also where all agree', async () => {
+  const bytes = content(3)
+  const copies = [copyOf('a', bytes), copyOf('b', bytes.slice(), [], extentBytes + 8192)]
+  assert.deepEqual(await compareCopies(copies, 0, never), { kind: 'rotten', atByte: extentBytes + 8192, server: 'b' })
+  assert.deepEqual(await compareCopies(copies, 2, never), { kind: 'equal' })
 })
 
 test('copies of different sizes differ', async () => {
