@@ -131,6 +131,12 @@ export const limits = {
 
   /** R3: milliseconds after which a server that does not answer is not asked for a good block any more. */
   repairAnswerMs: 5_000,
+  /** Bytes a second that a scrub reads at most: a TiB in 18 hours; beside clients a piece a second. */
+  scrubBytesPerSecond: 16 * MiB,
+  /** Milliseconds from the end of one scrub to the beginning of the next: a week. */
+  scrubEveryMs: 7 * 24 * 3_600_000,
+  /** Regions after which it is kept how far a scrub is: what a restart reads again at most. */
+  scrubSaveRegions: 16,
   /** R3: milliseconds in which repairs are told people as one event. */
   repairTellMs: 5_000,
   /** Milliseconds a region must have been quiet before its mark comes off (C1): busy regions are marked once. */

@@ -136,6 +136,7 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   'resync-started': 'resync-started',
   'resync-voided': 'resync-voided',
   repaired: 'repaired',
+  'scrub-ended': 'scrub-ended',
   'resync-paused': 'resync-paused',
   'resync-continued': 'resync-continued',
 }
@@ -364,7 +365,7 @@ class Agent {
     await Promise.all(
       [...engine.volumes.values()].map(async (volume) => {
         volume.stopping = true
-        await new Promise<void>((resolve) => volume.hold(resolve))
+        await new Promise<void>((resolve) => volume.hold.begin(resolve))
         if (volume.serving === null) return
         await new Promise<void>((resolve) => volume.flusher.flush(() => resolve()))
         if (!volume.member.leave('left')) return

@@ -101,6 +101,22 @@ export interface ResyncOptions {
   readonly timeoutSeconds: number
 }
 
+export interface ScrubOptions {
+  readonly volume: string
+  readonly stop?: boolean | undefined
+}
+
+export async function scrub({ client, terminal, json }: Asking, { volume, stop }: ScrubOptions): Promise<ExitCode> {
+  const action = stop === true ? 'stop' : 'now'
+  await client.call('scrub', { volume, action })
+  const words =
+    action === 'now'
+      ? 'is being read on every server; what is found is told by: mirrorbay events'
+      : 'is not read any more'
+  terminal.out(json ? line({ volume, action }) : `${volume} ${words}.\n`)
+  return exitCode.yes
+}
+
 const resyncWords = { now: 'is asked for', pause: 'is paused', continue: 'goes on' } as const
 
 export async function resync(asking: Asking, options: ResyncOptions): Promise<ExitCode> {

@@ -76,6 +76,7 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
   addStatus(program, asks)
   addVolume(program, asks)
   addResync(program, asks)
+  addScrub(program, asks)
   addEvents(program, asks)
   addSmall(program, asks)
   addAgent(program, terminal, finished)
@@ -142,6 +143,20 @@ const seconds = (text: string): number => {
   // Timers of node hold at most 2^31 milliseconds.
   if (!(value > 0) || value > 2_000_000) throw new InvalidArgumentError('Write a number of seconds, for example 60.')
   return value
+}
+
+function addScrub(program: Command, asks: Asks): void {
+  program
+    .command('scrub')
+    .description('Read all that every server holds, to find and repair what disks have changed (by itself once a week)')
+    .argument('<volume>', 'for example office')
+    .option('--stop', 'end the run under way')
+    .addHelpText('after', examples(['mirrorbay scrub office', 'mirrorbay scrub office --stop']))
+    .action(
+      asks<Omit<ask.ScrubOptions, 'volume'>>((asking, options, [volume = '']) =>
+        ask.scrub(asking, { ...options, volume }),
+      ),
+    )
 }
 
 function addResync(program: Command, asks: Asks): void {

@@ -65,6 +65,8 @@ export function eventWords(event: Event): EventWords {
         `The disk of ${server} could not give back what was written${bytes}. It was read from the other copy.`,
       )
     }
+    case 'scrub-ended':
+      return scrubWords(event, server, volume)
     case 'disk-failed':
       return say('trouble', `A disk of ${server} failed.`)
     case 'split-brain-found':
@@ -72,6 +74,19 @@ export function eventWords(event: Event): EventWords {
     default:
       return never(event.kind, 'eventWords')
   }
+}
+
+function scrubWords({ details }: Event, server: string, volume: string): EventWords {
+  const { repairedBytes, unreadablePieces } = details
+  const read = `Everything that ${server} holds of ${volume} was read`
+  if (typeof unreadablePieces === 'number' && unreadablePieces > 0) {
+    const places = unreadablePieces === 1 ? 'one place' : `${unreadablePieces} places`
+    return { weight: 'trouble', text: `${read}: at ${places} no copy could give back what was written.` }
+  }
+  if (typeof repairedBytes === 'number' && repairedBytes > 0) {
+    return { weight: 'trouble', text: `${read}: ${formatBytes(repairedBytes)} were repaired from the other copy.` }
+  }
+  return { weight: 'good', text: `${read}: all is as it was written.` }
 }
 
 function joinedDetails({ details }: Event): string {

@@ -16,6 +16,7 @@ export const eventKind = z.enum([
   'resync-paused',
   'resync-continued',
   'repaired', // bytes that a disk could not give were taken from another copy; details.from, pieces, bytes
+  'scrub-ended', // all that a server holds was read; details.readBytes, repairedBytes, unreadablePieces, durationMs
   'disk-failed',
   'split-brain-found',
 ])

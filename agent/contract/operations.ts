@@ -144,6 +144,18 @@ export const operations = {
     waitMs: limits.apiLongCallMs,
     errors: ['volume-exists'],
   },
+  scrub: {
+    method: 'post',
+    path: '/volumes/{volume}/scrub',
+    summary: 'Reads all that every server holds, to find and repair what disks have changed: begin now, stop',
+    params: volumeParams,
+    query: null,
+    body: z.strictObject({ action: z.enum(['now', 'stop']) }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume'],
+  },
   resync: {
     method: 'post',
     path: '/volumes/{volume}/resync',

@@ -73,6 +73,18 @@ export const volumeStatus = z.object({
   /** Names of servers of which any one may stop now without stopping work at the others. */
   survives: z.array(z.string()),
   resync: resyncStatus.nullable(),
+  /** Reading all that this server holds, to find what its disk has changed; of the run under way, else of the last one. */
+  scrub: z.object({
+    /** 0 to 1; null when none is under way. */
+    progress: z.number().min(0).max(1).nullable(),
+    startedMs: z.number().nullable(),
+    /** Milliseconds since 1970 of the end of the last run, or of the first look at a new disk. */
+    endedMs: z.number(),
+    readBytes: z.number(),
+    repairedBytes: z.number(),
+    /** Pieces of 1 MiB that no copy could give. */
+    unreadablePieces: z.number(),
+  }),
   clients: z.array(z.object({ protocol: z.string(), address: z.string() })),
   /** Where clients reach the volume at this server; null where not offered. */
   nbd: z.object({ tcp: z.string().nullable(), unix: z.string().nullable() }),

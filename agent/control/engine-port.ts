@@ -98,6 +98,14 @@ export class EnginePort implements AgentPort {
     return found.id
   }
 
+  async scrub(volumeName: string, action: 'now' | 'stop'): Promise<void> {
+    const volume = this.#named(volumeName)
+    volume.steerScrub(action)
+    for (const replica of volume.member.known.replicas) {
+      if (replica.serverId !== volume.world.self) volume.sendMirror(replica.serverId, 'scrub.steer', { action })
+    }
+  }
+
   async resync(volumeName: string, action: 'now' | 'pause' | 'continue'): Promise<void> {
     const volume = this.#named(volumeName)
     volume.resyncView.steer(action)
@@ -122,7 +130,7 @@ export class EnginePort implements AgentPort {
   }
 
   async release(): Promise<void> {
-    for (const volume of this.#world.engine.volumes.values()) volume.release()
+    for (const volume of this.#world.engine.volumes.values()) volume.hold.end()
   }
 
   async stop(): Promise<void> {
@@ -167,6 +175,7 @@ export class EnginePort implements AgentPort {
       replicas,
       survives: this.#survives(volume, replicas),
       resync: this.#resync(volume),
+      scrub: scrubStatus(volume),
       clients: [...volume.clients].map(({ description }) => ({ ...description })),
       nbd: this.#world.nbdUris(known.volumeName),
       counters: {
@@ -244,7 +253,7 @@ export class EnginePort implements AgentPort {
 
 function quietAndDurable(volume: Volume): Promise<void> {
   return new Promise((resolve, reject) => {
-    volume.hold(() => {
+    volume.hold.begin(() => {
       volume.store.sync((failure) => (failure === null ? resolve() : reject(stillBusy())))
     })
   })
@@ -276,4 +285,9 @@ function stillBusy(): UserError {
     dataIsSafe: 'Nothing was changed; writes go on.',
     next: 'Try again when less is being written, or when the volume is not waiting.',
   })
+}
+
+function scrubStatus({ scrub }: Volume): VolumeStatus['scrub'] {
+  const { startedMs, endedMs, readBytes, repairedBytes, unreadablePieces } = scrub.record
+  return { progress: scrub.progress, startedMs, endedMs, readBytes, repairedBytes, unreadablePieces }
 }

@@ -41,6 +41,10 @@ export function makeHandlers({ port, clock, consoleUrl, allowFaults, setFault }:
       await port.createVolume({ name, sizeBytes, writeThrough, arbiter, preferredServer })
       return done
     },
+    scrub: async ({ volume, action }) => {
+      await port.scrub(volume, action)
+      return done
+    },
     resync: async ({ volume, action }) => {
       await port.resync(volume, action)
       return done

@@ -20,6 +20,8 @@ export interface AgentPort {
     arbiter: 'preferred' | 'witness'
     preferredServer?: string | undefined
   }): Promise<void>
+  /** Reads all that every server holds of the volume, to find and repair what disks have changed. */
+  scrub(volumeName: string, action: 'now' | 'stop'): Promise<void>
   /** Resync of whatever replica of the volume is out: try again at once, pause, continue. */
   resync(volumeName: string, action: 'now' | 'pause' | 'continue'): Promise<void>
   /**

@@ -63,6 +63,8 @@ export const mirrorMessages = {
     bytesPerSecond: z.number().min(0).nullable(),
     startedMs: z.number(),
   }),
+  /** Somebody asked for a scrub at another server. */
+  'scrub.steer': z.object({ volume, action: z.enum(['now', 'stop']) }),
   /** Somebody pressed a button at a server that does not lead. */
   'resync.steer': z.object({ volume, action: z.enum(['now', 'pause', 'continue']) }),
 } as const

@@ -42,6 +42,8 @@ export class Repairs {
   #nextRequest = 1
   #session = 0
   #others: readonly ServerId[] = []
+  /** Since the agent's start; only what was written over here. */
+  repairedBytes = 0
 
   constructor(world: RepairWorld) {
     this.#world = world
@@ -120,6 +122,7 @@ export class Repairs {
     const { store, touched, repaired } = this.#world
     touched(offsetBytes, data.length)
     store.write(offsetBytes, [data], data.length, (failure) => {
+      if (failure === null) this.repairedBytes += data.length
       repaired(offsetBytes, data.length, from, failure === null)
       done(data)
       // A disk that takes nothing more cannot stay; the client has its data all the same (C6).

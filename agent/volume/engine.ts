@@ -116,6 +116,7 @@ export class Engine implements LinkEvents, BlockDevices {
       arbiter: this.arbiters.at(known.arbiter.serverId),
       record: new RecordFile(store.records, known.volumeId, record),
       store: replica,
+      records: store.records,
       send: (to, kind, body) => this.#sendMirror(to, kind, body),
       event: (kind, details) => this.world.event(kind, known.volumeName, details),
       changed: () => this.world.changed(),

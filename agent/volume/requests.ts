@@ -28,6 +28,8 @@ export interface WriteWish {
 export interface Connection {
   /** W9: known closed; nothing of it is started or answered any more. */
   closed: boolean
+  /** No client: what the agent itself reads. */
+  readonly isInternal?: boolean
 }
 
 export class ReadRequest extends Use {

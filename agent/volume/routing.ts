@@ -91,6 +91,7 @@ const handlers: Handlers = {
     volume.joiner.onVoid(body)
   },
   'join.progress': (volume, from, body) => volume.resyncView.hear(from, body),
+  'scrub.steer': (volume, _from, body) => volume.steerScrub(body.action),
   'resync.steer': (volume, _from, body) => volume.resyncView.steer(body.action),
 }
 

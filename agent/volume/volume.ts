@@ -29,6 +29,7 @@ import { beatOf } from './beat.ts'
 import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import { type ClientHost, VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
+import { Hold } from './hold.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { Reads } from './reads.ts'
@@ -36,6 +37,8 @@ import { repairWorld } from './repair-world.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
+import { Scrub } from './scrub.ts'
+import { scrubWorld } from './scrub-world.ts'
 import { tellOf } from './tell.ts'
 import { turnedClock, type VolumeEvent, type VolumeWorld } from './world.ts'
 
@@ -74,10 +77,11 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   stopping = false
   readonly #overdue = new Overdue(this)
   readonly #debts: Debts
+  readonly hold: Hold
+  readonly scrub: Scrub
   readonly repairs: Repairs
   readonly #reading: Reads
   readonly #runs = new Map<ServerId, number>()
-  #whenQuiet: (() => void) | null = null
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
   #brokenBy: 'disk-full' | 'disk-failed' | null = null
   /** As people were told last. */
@@ -156,6 +160,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       () => this.#namesHaveRoom() && this.outgoing.linksHaveRoom(),
       () => world.writeShareBytes(),
     )
+    this.hold = new Hold(this.#writes)
+    this.scrub = new Scrub(scrubWorld(this))
   }
 
   get name(): string {
@@ -231,8 +237,18 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.outgoing.execute(request)
   }
 
+  steerScrub(action: 'now' | 'stop'): void {
+    if (action === 'now') this.scrub.now()
+    else this.scrub.stop()
+    this.world.changed()
+  }
+
+  get requestsUnderWay(): number {
+    return this.#reads.admitted + this.#writes.admitted
+  }
+
   answered(request: ReadRequest | WriteRequest, failure: BlockFailure | null): void {
-    if (failure !== null) return
+    if (failure !== null || request.connection.isInternal === true) return
     if (request instanceof ReadRequest) {
       this.counters.reads += 1
       this.counters.readBytes += request.lengthBytes
@@ -247,7 +263,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     if (request instanceof ReadRequest) this.#reads.leave(request)
     else {
       this.#writes.leave(request)
-      if (this.#writes.admitted === 0) this.#tellQuiet()
+      this.hold.look()
     }
   }
 
@@ -385,6 +401,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.resync.tick()
     this.joinMember.tick()
     this.repairs.tick()
+    if (this.#serving !== null && !this.stopping) this.scrub.tick()
     this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
@@ -414,24 +431,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     if (this.member.known.inSync.length === 1) return this.resync.giveUp('the disk here failed')
     this.#brokenBy = failure === 'no-space' ? 'disk-full' : 'disk-failed'
     this.member.leave(this.#brokenBy)
-  }
-
-  /** Starts no new write; calls back once none is under way. */
-  hold(quiet: () => void): void {
-    this.#writes.hold(true)
-    this.#whenQuiet = quiet
-    if (this.#writes.admitted === 0) this.#tellQuiet()
-  }
-
-  release(): void {
-    this.#whenQuiet = null
-    this.#writes.hold(false)
-  }
-
-  #tellQuiet(): void {
-    const quiet = this.#whenQuiet
-    this.#whenQuiet = null
-    quiet?.()
   }
 
   #lowWaterOf(origin: ServerId): number {

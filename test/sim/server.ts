@@ -166,7 +166,7 @@ export class SimServer {
     const close = () => this.#close(life, done)
     // Each step takes at most its time; then the next one begins without it.
     const steps = [
-      (next: () => void) => volume.hold(next),
+      (next: () => void) => volume.hold.begin(next),
       (next: () => void) => (volume.serving === null ? next() : volume.flusher.flush(next)),
       (next: () => void) => {
         if (!volume.member.leave('left')) return next()

@@ -8,7 +8,7 @@ import type { Status } from '../../agent/contract/status.ts'
 import type { AgentPort } from '../../agent/control/port.ts'
 
 export interface Asked {
-  readonly what: 'createVolume' | 'resync' | 'hold' | 'release' | 'stop'
+  readonly what: 'createVolume' | 'resync' | 'scrub' | 'hold' | 'release' | 'stop'
   readonly request: unknown
 }
 
@@ -49,6 +49,7 @@ export class RecordingPort implements AgentPort {
 
   createVolume = (request: Parameters<AgentPort['createVolume']>[0]) => this.#record('createVolume', request)
   resync = (volumeName: string, action: 'now' | 'pause' | 'continue') => this.#record('resync', { volumeName, action })
+  scrub = (volumeName: string, action: 'now' | 'stop') => this.#record('scrub', { volumeName, action })
   hold = (seconds: number) => this.#record('hold', { seconds })
   release = () => this.#record('release', {})
   stop = () => this.#record('stop', {})

@@ -46,6 +46,14 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
   replicas: [replica('nas-1'), replica('nas-2')],
   survives: ['nas-1', 'nas-2'],
   resync: null,
+  scrub: {
+    progress: null,
+    startedMs: null,
+    endedMs: minutesAgo(3_000),
+    readBytes: 0,
+    repairedBytes: 0,
+    unreadablePieces: 0,
+  },
   clients: [{ protocol: 'nbd', address: '192.168.1.50' }],
   nbd: {
     tcp: 'nbd://192.168.1.11:10809/fileserver',

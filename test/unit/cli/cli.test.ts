@@ -257,6 +257,19 @@ test('volume list, events, console and stop', () =>
     assert.match((await here(served, 'volume', 'list')).out, /No shared disk yet/)
   }))
 
+test('scrub asks for a reading of everything, and ends it', () =>
+  serving(async (served) => {
+    const begun = await here(served, 'scrub', 'office')
+    assert.equal(begun.code, 0)
+    assert.match(begun.out, /office is being read/)
+    await here(served, 'scrub', 'office', '--stop')
+    assert.deepEqual(served.port.asked, [
+      ['scrub', 'office', 'now'],
+      ['scrub', 'office', 'stop'],
+    ])
+    assert.equal((await here(served, 'scrub')).code, 2)
+  }))
+
 test('resync asks, pauses and continues; --wait shows progress and ends when every copy is complete', () =>
   serving(async (served) => {
     await here(served, 'resync', 'office')

@@ -58,6 +58,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     replicas: [replica('nas-1'), replica('nas-2')],
     survives: ['nas-2'],
     resync: null,
+    scrub: { progress: null, startedMs: null, endedMs: 0, readBytes: 0, repairedBytes: 0, unreadablePieces: 0 },
     clients: [],
     nbd: { tcp: 'nbd://127.0.0.1:10809/office', unix: null },
     counters: {
@@ -130,6 +131,9 @@ export class RecordingPort implements AgentPort {
   async #command(...asked: unknown[]): Promise<void> {
     this.asked.push(asked)
     if (this.refusal !== null) throw this.refusal
+  }
+  scrub(volumeName: string, action: 'now' | 'stop') {
+    return this.#command('scrub', volumeName, action)
   }
   createVolume(request: Parameters<AgentPort['createVolume']>[0]) {
     return this.#command('createVolume', request)
