@@ -79,10 +79,10 @@ export class Scrub {
     this.#world.save(this.#record)
   }
 
-  /** Ends the run under way; the next one comes when it is due. */
+  /** Ends the run under way, of which nothing is said then; the next one comes when it is due. */
   stop(): void {
     if (this.#record.startedMs === null) return
-    this.#record = { ...this.#record, startedMs: null, endedMs: this.#world.clock.wallMs() }
+    this.#record = this.#first()
     this.#world.save(this.#record)
   }
 

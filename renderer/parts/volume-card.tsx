@@ -92,7 +92,7 @@ export function VolumeCard(props: {
 
 /** Plain facts under the list of copies, from this server's own knowledge. */
 function Facts(props: { volume: VolumeStatus; thisServerId: string }) {
-  const { arbiter, clients, counters } = props.volume
+  const { arbiter, clients, counters, scrub, writeThrough } = props.volume
   const away = arbiter.reachable ? '' : ', does not answer'
   return (
     <dl className={css.facts}>
@@ -104,10 +104,28 @@ function Facts(props: { volume: VolumeStatus; thisServerId: string }) {
           ? 'no computer yet'
           : clients.map((client) => `${client.address} (${client.protocol.toUpperCase()})`).join(', ')}
       </dd>
+      {writeThrough && (
+        <>
+          <dt>Writes</dt>
+          <dd>each one on the disks before it is answered</dd>
+        </>
+      )}
+      <dt>Disk here checked</dt>
+      <dd>{checkedWords(scrub)}</dd>
       <dt>Since start, here</dt>
       <dd>
         {formatBytes(counters.readBytes)} read, {formatBytes(counters.writtenBytes)} written
       </dd>
     </dl>
   )
+}
+
+/** When all that this server holds was last read, and what was found. */
+function checkedWords(scrub: VolumeStatus['scrub']): string {
+  const lost = scrub.unreadablePieces > 0 ? `, ${formatBytes(scrub.unreadablePieces * 2 ** 20)} could not be read` : ''
+  const repaired = scrub.repairedBytes > 0 ? `, ${formatBytes(scrub.repairedBytes)} repaired` : ''
+  const found = lost + repaired === '' ? ', all as it was written' : lost + repaired
+  if (scrub.progress !== null) return `now, ${Math.floor(scrub.progress * 100)} %${lost + repaired}`
+  if (scrub.readBytes === 0) return 'not yet (once a week, by itself)'
+  return `on ${new Date(scrub.endedMs).toLocaleDateString()}${found}`
 }

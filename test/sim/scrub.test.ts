@@ -73,10 +73,9 @@ it('keeps to its pace, goes on where it was after a kill, and can be stopped', a
   cluster.until('whole', () => cluster.isWhole())
   assert.ok(record(cluster, 0).startedMs !== null && record(cluster, 0).region >= 16, 'it goes on')
   cluster.volume(0).steerScrub('stop')
-  const { readBytes } = record(cluster, 0)
   cluster.pass(5_000)
   assert.equal(record(cluster, 0).startedMs, null)
-  assert.equal(record(cluster, 0).readBytes, readBytes)
+  assert.equal(record(cluster, 0).readBytes, 0, 'a part of a run says nothing about the disk')
 })
 
 it('begins by itself a week after the last one', async () => {
