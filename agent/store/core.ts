@@ -6,10 +6,12 @@ import { invariant } from '../kit/failure.ts'
 import type { VolumeId } from '../kit/ids.ts'
 import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
 import { limits } from '../limits.ts'
+import { CommitCount } from './commit-count.ts'
 import { Commits } from './commits.ts'
 import { DataFiles } from './data-files.ts'
 import { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
+import { StoreFigures } from './figures.ts'
 import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
 import { markState, marksFilePath } from './format.ts'
 import type { Index, IndexContents, IndexOpener, IndexVolume } from './index.ts'
@@ -44,6 +46,8 @@ export class CoreStore implements Store {
   readonly records: Records
   readonly run: number
   readonly previousEnd: PreviousEnd
+  readonly storeId: string
+  readonly figures = new StoreFigures()
   readonly #options: CoreOptions
   readonly #records: FileRecords
   readonly #index: Index
@@ -53,6 +57,7 @@ export class CoreStore implements Store {
   readonly #syncs: Syncs
   readonly #slots: Slots
   readonly #sums: Sums
+  readonly #count: CommitCount
   readonly #replicas = new Map<VolumeId, DiskReplica>()
   readonly #marksFiles = new Map<VolumeId, BlockFile>()
   #lastVolume: number
@@ -64,18 +69,36 @@ export class CoreStore implements Store {
 
   private constructor(
     options: CoreOptions,
-    start: { index: Index; data: DataFiles; run: number; previousEnd: PreviousEnd; lastVolume: number },
+    start: {
+      index: Index
+      data: DataFiles
+      run: number
+      previousEnd: PreviousEnd
+      lastVolume: number
+      storeId: string
+      count: CommitCount
+    },
   ) {
     this.#options = options
     this.run = start.run
     this.previousEnd = start.previousEnd
+    this.storeId = start.storeId
+    this.#count = start.count
     this.#index = start.index
     this.#data = start.data
     this.#lastVolume = start.lastVolume
     const { clock, files, log } = options
     const fail = (error: FileError) => this.#fail(error)
     this.#queue = new DiskQueue(clock)
-    this.#syncs = new Syncs({ queue: this.#queue, data: start.data, index: start.index })
+    this.#syncs = new Syncs({
+      clock,
+      queue: this.#queue,
+      data: start.data,
+      index: start.index,
+      count: start.count,
+      figures: this.figures,
+      fail,
+    })
     this.#commits = new Commits({
       clock,
       index: start.index,
@@ -90,7 +113,7 @@ export class CoreStore implements Store {
     this.#sums = new Sums({ queue, data: start.data, wrote, fail, mostPages: options.sumPages ?? limits.sumPages })
     const shared = { log, files, data: start.data, queue, commits: this.#commits, sums: this.#sums }
     this.#slots = new Slots({ ...shared, fail, failed })
-    this.#records = new FileRecords(files, () => clock.monotonicMs(), fail)
+    this.#records = new FileRecords(files, start.count, () => clock.monotonicMs(), fail)
     this.records = this.#records
   }
 
@@ -133,7 +156,9 @@ export class CoreStore implements Store {
       if (number !== undefined) yield* openOrForget(data, Number(number), contents)
     }
     const run = (before?.run ?? 0) + 1
-    const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume: contents.lastVolume })
+    const count = new CommitCount(Math.max(before?.commits ?? 0, data.foundCount))
+    const { lastVolume, storeId } = contents
+    const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume, storeId, count })
     yield* store.#records.load()
     yield* store.#loadReplicas(contents)
     // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
@@ -141,12 +166,18 @@ export class CoreStore implements Store {
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
     if (previousEnd !== 'first') yield* store.#gradeMarks(previousEnd === 'lossy' ? 'lossy' : 'torn')
     if (before?.sums !== true) store.#doubtSums()
-    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false })
+    const commits = count.next()
+    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
+    count.ended(commits)
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))
     store.#slots.begin()
     store.#watchSpace()
     return store
+  }
+
+  get commitCount(): number {
+    return this.#count.value
   }
 
   replicas(): readonly ReplicaStore[] {
@@ -189,6 +220,7 @@ export class CoreStore implements Store {
   /** The agent dies: no callback comes any more. For the simulator only; a real agent just dies. */
   abandon(): void {
     this.#closed = true
+    this.#syncs.stop()
     this.#queue.stop()
     this.#spaceTimer?.cancel()
   }
@@ -196,6 +228,7 @@ export class CoreStore implements Store {
   close(done: StoreDone): void {
     invariant(!this.#closed, 'S5', 'a store is closed twice')
     this.#closed = true
+    this.#syncs.stop()
     this.#spaceTimer?.cancel()
     let answered = false
     const answer = (failure: StoreFailure | null) => {
@@ -250,7 +283,9 @@ export class CoreStore implements Store {
       })
     }
     for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
-    const record = { run: this.run, bootId: this.#options.bootId, end: 'running', failed: true, sums: false } as const
+    const commits = this.#count.next()
+    const { bootId } = this.#options
+    const record = { run: this.run, bootId, end: 'running', failed: true, sums: false, commits } as const
     runSteps(writeRun(this.#options.files, record), (failure) => saved(failure instanceof FileError ? failure : null))
   }
 
@@ -271,7 +306,15 @@ export class CoreStore implements Store {
     }
     const saved = (region: number) => sumsAreSaved({ map, sums, doubt }, region)
     const marks = new Marks(
-      { clock, queue: this.#queue, syncs: this.#syncs, file, volumeId: volume.id, sumsAreSaved: saved },
+      {
+        clock,
+        queue: this.#queue,
+        syncs: this.#syncs,
+        file,
+        volumeId: volume.id,
+        sumsAreSaved: saved,
+        count: this.#count,
+      },
       regionCount,
     )
     const replica = new DiskReplica(
@@ -300,7 +343,7 @@ export class CoreStore implements Store {
     for (const volume of contents.volumes) {
       const file = yield* wait<BlockFile>((done) => this.#options.files.open(marksFilePath(volume.id), false, done))
       const replica = this.#addReplica(volume, file)
-      yield* openMarksFile(file, volume, replica.parts.marks)
+      this.#count.found(yield* openMarksFile(file, volume, replica.parts.marks))
       byNumber.set(volume.number, replica)
     }
     for (const row of contents.regions) {
@@ -395,7 +438,10 @@ export class CoreStore implements Store {
     try {
       if (this.#failed === null) {
         yield* this.#saveAll()
-        yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false, sums: this.#sumsAreSure() })
+        const commits = this.#count.next()
+        const sums = this.#sumsAreSure()
+        yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false, sums, commits })
+        this.#count.ended(commits)
       }
     } finally {
       for (const file of this.#marksFiles.values()) yield* wait((done) => file.close(done))

@@ -25,6 +25,14 @@ interface Call {
   fresh: boolean
   /** Usually one; several when writes were joined. */
   waiters: DiskWaiter[]
+  /** Of a sync: written first, in the same call. */
+  before: SyncBefore | null
+}
+
+/** A few bytes that a sync writes and covers. */
+export interface SyncBefore {
+  readonly bytes: Uint8Array
+  readonly offsetBytes: number
 }
 
 /** Calls of one kind: so many at once, the others wait in order. */
@@ -139,6 +147,7 @@ export class DiskQueue {
       offsetBytes,
       fresh,
       waiters: [waiter],
+      before: null,
     })
   }
 
@@ -159,10 +168,11 @@ export class DiskQueue {
       offsetBytes,
       fresh: false,
       waiters: [waiter],
+      before: null,
     })
   }
 
-  sync(file: BlockFile, waiter: DiskWaiter): void {
+  sync(file: BlockFile, waiter: DiskWaiter, before: SyncBefore | null = null): void {
     this.#urgent.push({
       kind: 'sync',
       file,
@@ -172,6 +182,7 @@ export class DiskQueue {
       offsetBytes: 0,
       fresh: false,
       waiters: [waiter],
+      before,
     })
     this.#schedule()
   }
@@ -214,7 +225,12 @@ export class DiskQueue {
     if (call.kind === 'write') {
       file.write(chunks, call.lengthBytes, call.offsetBytes, call.fresh, (error) => this.#answer(lane, call, error, 0))
     } else if (call.kind === 'sync') {
-      file.sync((error) => this.#answer(lane, call, error, 0))
+      const sync = (error: FileError | null) => {
+        if (error === null) file.sync((failed) => this.#answer(lane, call, failed, 0))
+        else this.#answer(lane, call, error, 0)
+      }
+      if (call.before === null) sync(null)
+      else file.write([call.before.bytes], call.before.bytes.length, call.before.offsetBytes, false, sync)
     } else {
       const into = chunks[0] ?? new Uint8Array(0)
       file.read(into, call.start, call.lengthBytes, call.offsetBytes, (error, got) =>

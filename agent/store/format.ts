@@ -31,6 +31,9 @@ export const fileOfSlot = (slot: number): number => Math.floor(slot / slotsPerFi
 export const dataFilePath = (file: number): string => `data/${String(file).padStart(5, '0')}.slots`
 export const marksFilePath = (id: VolumeId): string => `marks/${id}.marks`
 
+/** C12: the sector in a file's header, of data and of marks, that counts durable commits. Their checksum takes it for zeros. */
+export const commitCountOffset = sectorBytes
+
 const putMagic = (bytes: Buffer, magic: string) => bytes.write(magic, 0, 8, 'latin1')
 const hasMagic = (bytes: Buffer, magic: string) => bytes.toString('latin1', 0, 8) === magic
 
@@ -49,13 +52,35 @@ export function encodeFileHeader(storeId: string, file: number): Buffer {
 
 /** @returns null when these are not the first bytes of that data file of that store. */
 export function isFileHeader(bytes: Buffer, storeId: string, file: number): boolean {
-  return bytes.equals(encodeFileHeader(storeId, file))
+  return withoutCount(bytes).equals(encodeFileHeader(storeId, file))
+}
+
+function withoutCount(header: Buffer): Buffer {
+  const copy = Buffer.from(header)
+  copy.subarray(commitCountOffset, commitCountOffset + sectorBytes).fill(0)
+  return copy
+}
+
+export function encodeCommitCount(count: number): Buffer {
+  const bytes = Buffer.alloc(sectorBytes)
+  putMagic(bytes, 'MBCOUNT1')
+  bytes.writeUIntLE(count, 8, 6)
+  bytes.writeUInt32LE(crc32(bytes.subarray(0, sectorBytes - 4)), sectorBytes - 4)
+  return bytes
+}
+
+/** @param header the first bytes of a data file or a marks file @returns 0 when nothing was counted there yet */
+export function decodeCommitCount(header: Buffer): number {
+  const bytes = header.subarray(commitCountOffset, commitCountOffset + sectorBytes)
+  if (bytes.length < sectorBytes || !hasMagic(bytes, 'MBCOUNT1')) return 0
+  return crc32(bytes.subarray(0, sectorBytes - 4)) === bytes.readUInt32LE(sectorBytes - 4) ? bytes.readUIntLE(8, 6) : 0
 }
 
 /** @returns null when it is damaged, or no data file at all. */
 export function decodeFileHeader(bytes: Buffer): { version: number; file: number; storeId: string } | null {
   if (bytes.length < fileHeaderBytes || !hasMagic(bytes, 'MBDATA01')) return null
-  if (bytes.readUInt32LE(fileHeaderBytes - 4) !== crc32(bytes.subarray(0, fileHeaderBytes - 4))) return null
+  if (bytes.readUInt32LE(fileHeaderBytes - 4) !== crc32(withoutCount(bytes).subarray(0, fileHeaderBytes - 4)))
+    return null
   return { version: bytes.readUInt32LE(8), file: bytes.readUInt32LE(12), storeId: bytes.toString('hex', 16, 32) }
 }
 
@@ -116,7 +141,8 @@ export function encodeMarksHeader(header: MarksHeader): Buffer {
   return bytes
 }
 
-export function decodeMarksHeader(bytes: Buffer): MarksHeader | null {
+export function decodeMarksHeader(header: Buffer): MarksHeader | null {
+  const bytes = withoutCount(header)
   if (bytes.length < marksStartBytes || !hasMagic(bytes, 'MBMARK01')) return null
   if (bytes.readUInt32LE(marksStartBytes - 4) !== crc32(bytes.subarray(0, marksStartBytes - 4))) return null
   if (bytes.readUInt32LE(8) !== formatVersion) return null
@@ -147,26 +173,28 @@ export function decodeMark(from: Buffer, offset: number, region: number): { stat
   return { state, stamp: from.readUIntLE(offset + 4, 6) }
 }
 
-/** A small durable record: one line that says what it is, with a checksum of the JSON text behind it. */
-export function encodeRecord(value: unknown): Buffer {
+/** A small durable record: one line that says what it is, with a checksum of the JSON text behind it. @param count C12 */
+export function encodeRecord(value: unknown, count = 0): Buffer {
   const text = Buffer.from(JSON.stringify(value), 'utf8')
   const sum = crc32(text).toString(16).padStart(8, '0')
-  return Buffer.concat([Buffer.from(`mirrorbay-record ${formatVersion} ${sum} ${text.length}\n`, 'latin1'), text])
+  const counted = count > 0 ? ` ${count}` : ''
+  const line = `mirrorbay-record ${formatVersion} ${sum} ${text.length}${counted}\n`
+  return Buffer.concat([Buffer.from(line, 'latin1'), text])
 }
 
-export type DecodedRecord = { ok: true; value: unknown } | { ok: false; why: 'garbage' | 'version' }
+export type DecodedRecord = { ok: true; value: unknown; count: number } | { ok: false; why: 'garbage' | 'version' }
 
 export function decodeRecord(bytes: Buffer): DecodedRecord {
   const end = bytes.indexOf(10)
   const line = end < 0 || end > 80 ? null : bytes.toString('latin1', 0, end)
-  const match = line === null ? null : /^mirrorbay-record (\d{1,6}) ([0-9a-f]{8}) (\d{1,9})$/.exec(line)
+  const match = line === null ? null : /^mirrorbay-record (\d{1,6}) ([0-9a-f]{8}) (\d{1,9})(?: (\d{1,15}))?$/.exec(line)
   if (match === null) return { ok: false, why: 'garbage' }
   if (Number(match[1]) !== formatVersion) return { ok: false, why: 'version' }
   const text = bytes.subarray(end + 1)
   const sum = crc32(text).toString(16).padStart(8, '0')
   if (text.length !== Number(match[3]) || sum !== match[2]) return { ok: false, why: 'garbage' }
   try {
-    return { ok: true, value: JSON.parse(text.toString('utf8')) }
+    return { ok: true, value: JSON.parse(text.toString('utf8')), count: Number(match[4] ?? 0) }
   } catch {
     return { ok: false, why: 'garbage' }
   }

@@ -2,6 +2,7 @@
 import { limits } from '../limits.ts'
 import type { BlockFile, Files } from './files.ts'
 import {
+  decodeCommitCount,
   decodeMark,
   decodeMarksHeader,
   encodeMark,
@@ -44,8 +45,8 @@ export function* createMarksFile(files: Files, volume: IndexVolume): Steps<Block
   return file
 }
 
-/** Reads every entry into `marks`; a damaged one is marked and lossy. @throws UserError when the header is not ours */
-export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Marks): Steps<void> {
+/** Reads every entry into `marks`; a damaged one is marked and lossy. @returns its count of commits (C12) @throws UserError when the header is not ours */
+export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Marks): Steps<number> {
   const path = marksFilePath(volume.id)
   const header = Buffer.alloc(marksStartBytes)
   yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
@@ -53,15 +54,17 @@ export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Mark
   if (told === null || told.volumeId !== volume.id || told.sizeBytes !== volume.sizeBytes) {
     throw damaged(path, 'it is not the marks file of this volume')
   }
+  const count = decodeCommitCount(header)
   const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {
     const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
     yield* wait<number>((done) => file.read(bytes, 0, bytes.length, marksStartBytes + at, done))
     for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
       const region = (at + offset) / markEntryBytes
-      if (region >= marks.regionCount) return
+      if (region >= marks.regionCount) return count
       const { state, stamp } = decodeMark(bytes, offset, region)
       if (state !== 0 || stamp !== 0) marks.load(region, state, stamp)
     }
   }
+  return count
 }

@@ -6,9 +6,12 @@
  */
 import type { VolumeId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
+import type { CommitCount } from './commit-count.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import type { BlockFile, FileError } from './files.ts'
 import {
+  commitCountOffset,
+  encodeCommitCount,
   encodeMark,
   gradeOf,
   markEntryBytes,
@@ -30,6 +33,8 @@ export interface MarksParts {
   readonly volumeId: VolumeId
   /** C1: whether the region's block checksums are on the disk as they are. */
   readonly sumsAreSaved: (region: number) => boolean
+  /** C12: a batch that is synced at once is a durable commit. */
+  readonly count: CommitCount
 }
 
 export class Marks implements Syncable {
@@ -232,6 +237,7 @@ export class Marks implements Syncable {
     this.#running = true
     this.#runningWanted = wanted
     this.#runningWaiters = waiters
+    const commit = mustSync ? this.#parts.count.next() : 0
     let left = 1
     let failed: FileError | null = null
     const written = (error: FileError | null) => {
@@ -244,12 +250,18 @@ export class Marks implements Syncable {
     }
     const finished = (error: FileError | null) => {
       this.#running = false
+      if (error === null) this.#parts.count.ended(commit)
       if (error !== null) for (const region of changed) this.#changed.add(region)
       else {
         for (const region of wanted) if (this.#state[region] === 0) this.#state[region] = markState.marked
       }
       for (const waiter of waiters) waiter(error)
       if (this.#waiters.length > 0 && !this.#scheduled && !this.#running) this.#write()
+    }
+    if (mustSync) {
+      left += 1
+      const bytes = encodeCommitCount(commit)
+      this.#parts.queue.write(this.#parts.file, [bytes], bytes.length, commitCountOffset, false, { diskDone: written })
     }
     for (const [first, count] of runsOf(sectors)) {
       left += 1

@@ -4,6 +4,7 @@
  */
 import { invariant } from '../kit/failure.ts'
 import { limits } from '../limits.ts'
+import type { CommitCount } from './commit-count.ts'
 import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
 import { decodeRecord, encodeRecord } from './format.ts'
 import type { Records, StoreDone } from './replica.ts'
@@ -29,9 +30,13 @@ export function* replaceFile(files: Files, folder: string, path: string, bytes: 
 
 /** @throws UserError when the file is not a sound record. */
 export function* readRecordFile(files: Files, path: string): Steps<unknown> {
+  return (yield* readCountedFile(files, path)).value
+}
+
+function* readCountedFile(files: Files, path: string): Steps<{ value: unknown; count: number }> {
   const bytes = yield* wait<Buffer>((done) => files.readAll(path, done))
   const record = decodeRecord(bytes)
-  if (record.ok) return record.value
+  if (record.ok) return record
   throw record.why === 'version' ? unknownVersion(path) : damaged(path, 'its checksum does not fit its content')
 }
 
@@ -39,14 +44,17 @@ export class FileRecords implements Records {
   readonly #files: Files
   readonly #fail: (error: FileError) => void
   readonly #values = new Map<string, unknown>()
-  #waiting = new Map<string, { text: Buffer; waiters: StoreDone[] }>()
+  /** As JSON, so that what is written is what was put. */
+  #waiting = new Map<string, { json: string; waiters: StoreDone[] }>()
   #running = false
   #since = 0
   readonly #now: () => number
+  readonly #count: CommitCount
 
-  constructor(files: Files, now: () => number, fail: (error: FileError) => void) {
+  constructor(files: Files, count: CommitCount, now: () => number, fail: (error: FileError) => void) {
     this.#files = files
     this.#now = now
+    this.#count = count
     this.#fail = fail
   }
 
@@ -55,7 +63,10 @@ export class FileRecords implements Records {
     const names = yield* wait<string[]>((done) => this.#files.list('meta', done))
     for (const name of names) {
       const key = name.endsWith('.json') ? name.slice(0, -5) : ''
-      if (keyShape.test(key)) this.#values.set(key, yield* readRecordFile(this.#files, `meta/${name}`))
+      if (!keyShape.test(key)) continue
+      const { value, count } = yield* readCountedFile(this.#files, `meta/${name}`)
+      this.#values.set(key, value)
+      this.#count.found(count)
     }
   }
 
@@ -74,15 +85,16 @@ export class FileRecords implements Records {
 
   put(key: string, value: unknown, done: StoreDone): void {
     invariant(keyShape.test(key), 'S3', `"${key}" is not a record key`)
-    const text = encodeRecord(value)
-    invariant(text.length <= limits.recordBytes, 'S3', `record ${key} has ${text.length} bytes`)
+    const lengthBytes = encodeRecord(value).length
+    invariant(lengthBytes <= limits.recordBytes, 'S3', `record ${key} has ${lengthBytes} bytes`)
+    const json = JSON.stringify(value)
     this.#values.set(key, value)
     const known = this.#waiting.get(key)
     if (known) {
-      known.text = text
+      known.json = json
       known.waiters.push(done)
     } else {
-      this.#waiting.set(key, { text, waiters: [done] })
+      this.#waiting.set(key, { json, waiters: [done] })
     }
     if (!this.#running) this.#next()
   }
@@ -90,12 +102,14 @@ export class FileRecords implements Records {
   #next(): void {
     const first = this.#waiting.entries().next().value
     if (first === undefined) return
-    const [key, { text, waiters }] = first
+    const [key, { json, waiters }] = first
+    const count = this.#count.next()
     this.#waiting.delete(key)
     this.#running = true
     this.#since = this.#now()
-    runSteps(replaceFile(this.#files, 'meta', `meta/${key}.json`, text), (error) => {
+    runSteps(replaceFile(this.#files, 'meta', `meta/${key}.json`, encodeRecord(JSON.parse(json), count)), (error) => {
       this.#running = false
+      if (error === null) this.#count.ended(count)
       const trouble = error instanceof FileError ? error : null
       if (error && trouble === null) throw error
       const failure = trouble && failureOf(trouble)

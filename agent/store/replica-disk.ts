@@ -243,16 +243,25 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     }
     operation.firstRegion = Math.floor(offsetBytes / limits.regionBytes)
     operation.lastRegion = Math.floor((offsetBytes + lengthBytes - 1) / limits.regionBytes)
-    if (this.parts.marks.begin(operation.firstRegion, operation.lastRegion)) go()
+    if (this.parts.marks.begin(operation.firstRegion, operation.lastRegion)) this.#admitted(operation, go)
     else {
       this.parts.marks.mark(operation.firstRegion, operation.lastRegion, (error) => {
-        if (error === null && !this.parts.failed()) go()
+        if (error === null && !this.parts.failed()) this.#admitted(operation, go)
         else {
           operation.failure = error === null ? 'io' : this.failedWrite(error, null)
           operation.part()
         }
       })
     }
+  }
+
+  /** Goes on when not too much is written that no sync covers: at once, but for a slow disk. */
+  #admitted(operation: Operation, go: () => void): void {
+    this.parts.syncs.admit(() => {
+      if (!this.parts.failed()) return go()
+      operation.failure = 'io'
+      this.#later(operation)
+    })
   }
 
   /** Gives slots to what has none, then writes. */
@@ -354,6 +363,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const number = fileOfSlot(slot)
     if (!operation.files.includes(number)) operation.files.push(number)
     operation.left += 1
+    this.parts.syncs.writing(slot, inSlot, length)
     queue.write(data.get(number), pieces, length, slotOffset(slot) + inSlot, fresh, operation)
   }
 

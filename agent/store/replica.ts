@@ -5,6 +5,7 @@
  * Callbacks are called exactly once, never synchronously.
  */
 import type { VolumeId } from '../kit/ids.ts'
+import type { StoreFigures } from './figures.ts'
 
 /** A disk's answer. `no-space`: nothing promised about the range; `io`: the disk failed. */
 export type StoreFailure = 'io' | 'no-space'
@@ -89,6 +90,13 @@ export interface Store {
   readonly run: number
   /** How the run before ended: `first`, `clean`, `torn` (agent died, machine went on), `lossy` (the rest) (C2). */
   readonly previousEnd: 'first' | 'clean' | 'torn' | 'lossy'
+  /** This folder's own name, as long as it lives; made with it (C12, E11). */
+  readonly storeId: string
+  /** C12: durable commits of this folder, counted durably: greater after each. One that is opened with a smaller count
+   * than it once told is an older copy. */
+  readonly commitCount: number
+  /** Pauses of this run, and what keeps them short. */
+  readonly figures: Readonly<StoreFigures>
   /** All replicas that stand in this folder. */
   replicas(): readonly ReplicaStore[]
   /** Creates an empty replica (all zeros, nothing marked, stamps 0); durable when done. */

@@ -18,6 +18,8 @@ export interface RunRecord {
   readonly failed: boolean
   /** A clean end that left every block checksum on the disk, also those of marked regions. */
   readonly sums: boolean
+  /** C12: durable commits of this folder when it was written; 0 when an older agent wrote it. */
+  readonly commits: number
 }
 
 export type PreviousEnd = 'first' | 'clean' | 'torn' | 'lossy'
@@ -37,7 +39,7 @@ export function* readRun(files: Files): Steps<RunRecord | null> {
 /** @throws UserError when it is no run record */
 export function parseRun(value: unknown): RunRecord {
   if (typeof value !== 'object' || value === null) throw damaged(path, 'it is not a run record')
-  const { run, bootId, end, failed, sums } = value as Record<string, unknown> // checked field by field below
+  const { run, bootId, end, failed, sums, commits = 0 } = value as Record<string, unknown> // checked field by field below
   const shape =
     typeof run === 'number' &&
     Number.isSafeInteger(run) &&
@@ -45,9 +47,12 @@ export function parseRun(value: unknown): RunRecord {
     (bootId === null || typeof bootId === 'string') &&
     (end === 'running' || end === 'clean') &&
     typeof failed === 'boolean' &&
-    typeof sums === 'boolean'
+    typeof sums === 'boolean' &&
+    typeof commits === 'number' &&
+    Number.isSafeInteger(commits) &&
+    commits >= 0
   if (!shape) throw damaged(path, 'it is not a run record')
-  return { run, bootId, end, failed, sums }
+  return { run, bootId, end, failed, sums, commits }
 }
 
 export function* writeRun(files: Files, record: RunRecord): Steps<void> {
@@ -55,7 +60,7 @@ export function* writeRun(files: Files, record: RunRecord): Steps<void> {
 }
 
 /** `torn` only when it is proven that the machine went on (same boot id) and no write was lost. */
-export function endOf(record: RunRecord | null, bootIdNow: string | null): PreviousEnd {
+export function endOf(record: Omit<RunRecord, 'commits'> | null, bootIdNow: string | null): PreviousEnd {
   if (record === null) return 'first'
   if (record.end === 'clean') return 'clean'
   if (record.failed || record.bootId === null || record.bootId !== bootIdNow) return 'lossy'

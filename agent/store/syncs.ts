@@ -1,10 +1,17 @@
 /**
  * Group sync of one storage folder (W4). A sync that runs does not count for those who ask while it runs: they share
- * the next one.
+ * the next one. Also begins syncs that nobody asked for, so that a flush never finds more to do than a slow disk can
+ * (dirty.ts), and holds writes back while it finds too much.
  */
+import type { Clock, Timer } from '../kit/world.ts'
+import { limits } from '../limits.ts'
+import type { CommitCount } from './commit-count.ts'
 import type { DataFiles } from './data-files.ts'
+import { Dirty } from './dirty.ts'
 import type { DiskQueue } from './disk-queue.ts'
+import type { StoreFigures } from './figures.ts'
 import type { FileError } from './files.ts'
+import { commitCountOffset, encodeCommitCount } from './format.ts'
 import type { Index } from './index.ts'
 
 /** A file beside the data files that a sync must cover. */
@@ -14,23 +21,35 @@ export interface Syncable {
 
 export type SyncDone = (error: FileError | null) => void
 
+export interface SyncParts {
+  readonly clock: Clock
+  readonly queue: DiskQueue
+  readonly data: DataFiles
+  readonly index: Index
+  readonly count: CommitCount
+  readonly figures: StoreFigures
+  /** A sync that nobody asked for failed. */
+  readonly fail: (error: FileError) => void
+}
+
 export class Syncs {
-  readonly #queue: DiskQueue
-  readonly #data: DataFiles
-  readonly #index: Index
+  readonly #parts: SyncParts
+  readonly #dirty = new Dirty()
   #dirtyFiles = new Set<number>()
   #dirtyOthers = new Set<Syncable>()
   #dirtyIndex = false
   #waiting: SyncDone[] = []
+  /** Writes held back until less is dirty. */
+  #held: (() => void)[] = []
   #running = false
+  #stopped = false
+  #timer: Timer | null = null
   /** Number of the latest sync that began, and of the latest that ended well. */
   #started = 0
   #completed = 0
 
-  constructor(parts: { queue: DiskQueue; data: DataFiles; index: Index }) {
-    this.#queue = parts.queue
-    this.#data = parts.data
-    this.#index = parts.index
+  constructor(parts: SyncParts) {
+    this.#parts = parts
   }
 
   /** A write that ends now is covered by every sync with a greater number. */
@@ -42,9 +61,33 @@ export class Syncs {
     return this.#completed
   }
 
+  /** Bytes written and not yet synced. */
+  get dirtyBytes(): number {
+    return this.#dirty.bytes
+  }
+
   /** A write into that data file has ended. */
   wrote(file: number): void {
     this.#dirtyFiles.add(file)
+    // Some systems keep unsynced bytes for a long time; then a flush pays for all of them.
+    this.#timer ??= this.#parts.clock.after(limits.dirtyMs, () => {
+      this.#timer = null
+      this.#background()
+    })
+    if (this.#dirty.isMuch) this.#background()
+  }
+
+  /** Blocks of a slot are being written: counted as dirty from now on. */
+  writing(slot: number, inSlotBytes: number, lengthBytes: number): void {
+    this.#dirty.add(slot, inSlotBytes, lengthBytes)
+  }
+
+  /** Calls `go` when a write may begin: at once, but for a disk that is far behind. */
+  admit(go: () => void): void {
+    if (!this.#dirty.isFull || this.#stopped) return go()
+    this.#held.push(go)
+    this.#parts.figures.held += 1
+    this.#background()
   }
 
   wroteOther(file: Syncable): void {
@@ -65,7 +108,23 @@ export class Syncs {
     if (!this.#running) this.#start()
   }
 
+  /** The store is being closed: nothing begins any more that nobody asked for. */
+  stop(): void {
+    this.#stopped = true
+    this.#timer?.cancel()
+    this.#timer = null
+  }
+
+  #background(): void {
+    if (this.#running || this.#stopped) return
+    this.#parts.figures.backgroundSyncs += 1
+    this.request((error) => {
+      if (error !== null) this.#parts.fail(error)
+    })
+  }
+
   #start(): void {
+    const { clock, figures, count, queue, data } = this.#parts
     const waiters = this.#waiting
     const files = this.#dirtyFiles
     const others = this.#dirtyOthers
@@ -74,9 +133,14 @@ export class Syncs {
     this.#dirtyFiles = new Set()
     this.#dirtyOthers = new Set()
     this.#dirtyIndex = false
+    this.#timer?.cancel()
+    this.#timer = null
     this.#running = true
     this.#started += 1
+    this.#dirty.began()
     const number = this.#started
+    const startMs = clock.monotonicMs()
+    const commit = files.size > 0 ? count.next() : null
     let left = files.size + others.size + 1
     let failed: FileError | null = null
     const part = (error: FileError | null) => {
@@ -85,12 +149,31 @@ export class Syncs {
       if (left > 0) return
       this.#running = false
       if (failed === null) this.#completed = number
+      if (failed === null && commit !== null) count.ended(commit)
+      const tookMs = clock.monotonicMs() - startMs
+      figures.longestSyncMs = Math.max(figures.longestSyncMs, tookMs)
+      this.#dirty.ended(tookMs)
       for (const waiter of waiters) waiter(failed)
-      if (this.#waiting.length > 0 && !this.#running) this.#start()
+      this.#ended()
     }
-    for (const file of files) this.#queue.sync(this.#data.get(file), { diskDone: part })
+    // C12: in each of them, so that the count is as durable as what it counts.
+    const counted = commit === null ? null : encodeCommitCount(commit)
+    const before = counted === null ? null : { bytes: counted, offsetBytes: commitCountOffset }
+    for (const file of files) queue.sync(data.get(file), { diskDone: part }, before)
     for (const file of others) file.sync(part)
-    if (syncIndex) this.#index.sync(part)
-    else this.#queue.turn(() => part(null))
+    if (syncIndex) this.#parts.index.sync(part)
+    else queue.turn(() => part(null))
+  }
+
+  /** A sync has ended: writes that were held back go on, and whoever asked meanwhile gets the next one. */
+  #ended(): void {
+    const held = this.#held
+    this.#held = []
+    let at = 0
+    for (; at < held.length && !this.#dirty.isFull; at += 1) held[at]?.()
+    this.#held = held.slice(at).concat(this.#held)
+    if (this.#running) return
+    if (this.#waiting.length > 0) this.#start()
+    else if (this.#held.length > 0 || this.#dirty.isMuch) this.#background()
   }
 }
