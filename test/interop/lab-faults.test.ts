@@ -6,12 +6,15 @@
  * see agent/mirror/README.md), and a store whose disk failed returns with the next run (agent/store/README.md).
  */
 import assert from 'node:assert/strict'
+import { readFile } from 'node:fs/promises'
 import { type TestContext, test } from 'node:test'
+import { inspectStore } from '../../agent/store/inspect.ts'
 import { type ServerName, type TestLab, withLab } from '../kit/lab.ts'
 import { mustExit } from '../kit/lab-command.ts'
 import { Load } from '../kit/load.ts'
-import { connectNbd } from '../kit/nbd-client.ts'
+import { connectNbd, NbdError } from '../kit/nbd-client.ts'
 import { TookTooLong, until, within } from '../kit/until.ts'
+import { memberNamed } from '../lab/state.ts'
 
 const MiB = 1024 * 1024
 /** The longest that a client of the healthy server may wait: a joiner that hangs is sent away after 5 s (C4, P7). */
@@ -142,6 +145,94 @@ test('faults of one disk, under clients at both servers', async (t) => {
   })
 })
 
+const bitAt = 2 * MiB + 4096 + 77
+const blockAt = 2 * MiB + 4096
+const content = (fill: number) => new Uint8Array(MiB).fill(fill)
+
+/** Until the mark of the first region came off at a: from then on its checksums are held against the disk (C1, C2). */
+const quietAtA = (lab: TestLab) =>
+  until('the first region unmarked at a', stepMs, () => {
+    const store = inspectStore(memberNamed(lab.state, 'a').dir)
+    try {
+      return store.replicas[0]?.region(0).marked === false
+    } finally {
+      store.close()
+    }
+  })
+
+async function writtenAndQuiet(lab: TestLab, fill: number): Promise<void> {
+  const client = await connectNbd(lab.uri('b'))
+  try {
+    await client.write(2 * MiB, content(fill))
+    await client.flush()
+  } finally {
+    client.destroy()
+  }
+  await quietAtA(lab)
+}
+
+const flipAtA = (lab: TestLab) => mustExit(0, 'fault', lab.dir, 'a', `bitflip=${bitAt}`)
+const logNames = (lab: TestLab, offsetBytes: number) =>
+  until('the block in the log of a', stepMs, async () => {
+    const lines = (await readFile(memberNamed(lab.state, 'a').log, 'utf8')).split('\n')
+    return lines.some((line) => line.includes(`"offsetBytes":${offsetBytes}`) && /checksum/.test(line))
+  })
+
+async function flippedBit(lab: TestLab): Promise<void> {
+  await writtenAndQuiet(lab, 0x33)
+  await lab.mustBeEqual()
+  assert.match(await flipAtA(lab), /a bit of byte 2101325 is flipped \(data\/00000\.slots, byte \d+\)/)
+  const found = await mustExit(1, 'equal', lab.dir)
+  assert.match(found, new RegExp(`the block at byte ${blockAt} on a does not fit its checksum`))
+  // R3: from the other copy, and written over.
+  await readsAt(lab, 'a', 2 * MiB, content(0x33))
+  await readsAt(lab, 'b', 2 * MiB, content(0x33))
+  await logNames(lab, blockAt)
+  await until('equal again', stepMs, async () => (await lab.equal()).yes)
+}
+
+/** Nobody is there to ask: an error, never wrong bytes; what is written over the block is good again. */
+async function flippedBitAlone(lab: TestLab): Promise<void> {
+  await writtenAndQuiet(lab, 0x44)
+  await lab.kill('b')
+  await lab.waitAt('a', 'One copy')
+  await flipAtA(lab)
+  const client = await connectNbd(lab.uri('a'))
+  try {
+    await assert.rejects(client.read(blockAt, 4096), (failure) => failure instanceof NbdError && failure.code === 'EIO')
+    await assert.rejects(client.read(bitAt, 1), (failure) => failure instanceof NbdError && failure.code === 'EIO')
+    await assert.rejects(client.write(bitAt, Uint8Array.of(1)), NbdError)
+    const [before, after] = [await client.read(2 * MiB, 4096), await client.read(blockAt + 4096, 4096)]
+    assert.ok(Buffer.concat([before, after]).every((byte) => byte === 0x44))
+    await client.write(blockAt, new Uint8Array(4096).fill(0x45))
+    assert.ok((await client.read(blockAt, 4096)).every((byte) => byte === 0x45))
+  } finally {
+    client.destroy()
+  }
+  await lab.start('b')
+  await lab.wait('Protected')
+  await lab.mustBeEqual()
+}
+
+/** The disk rots while no agent looks: found by `equal`, healed by the first read. */
+async function flippedBitAtRest(lab: TestLab): Promise<void> {
+  await writtenAndQuiet(lab, 0x55)
+  await lab.stop('a')
+  await flipAtA(lab)
+  await lab.start('a')
+  await lab.wait('Protected')
+  await readsAt(lab, 'a', 2 * MiB, content(0x55))
+  await until('equal again', stepMs, async () => (await lab.equal()).yes)
+}
+
+test('a bit that the disk turns over never reaches a client', async (t) => {
+  await withLab({ witness: true }, async (lab) => {
+    await t.test('seen by equal; read from the other copy, repaired, named in the log', () => flippedBit(lab))
+    await t.test('while the agent is down', () => flippedBitAtRest(lab))
+    await t.test('with no other copy: an error; an overwrite heals', () => flippedBitAlone(lab))
+  })
+})
+
 test('faults that cannot be made: exit 2 with a sentence', async (t) => {
   await withLab({ witness: true }, async (lab) => {
     const wrong: readonly (readonly [string, readonly string[], RegExp])[] = [
@@ -151,7 +242,9 @@ test('faults that cannot be made: exit 2 with a sentence', async (t) => {
       ['slow by a word', ['fault', lab.dir, 'a', 'slow=very'], /not "slow=very"/],
       ['slower than anybody waits', ['fault', lab.dir, 'a', 'slow=600001'], /a did not take "disk-slow": .*600000/s],
       ['a bit of no place', ['fault', lab.dir, 'a', 'bitflip=-1'], /not "bitflip=-1"/],
-      ['a flipped bit: not built', ['fault', lab.dir, 'a', 'bitflip=4096'], /cannot do "bitflip" yet: .*not built/],
+      ['a bit in a hole', ['fault', lab.dir, 'a', 'bitflip=4096'], /byte 4096 of disk is in a hole on a/],
+      ['a bit behind the end', ['fault', lab.dir, 'a', `bitflip=${64 * MiB}`], /outside of disk, which has 67108864/],
+      ['a bit of a witness', ['fault', lab.dir, 'witness', 'bitflip=0'], /no volume "disk"/],
       ['a server that is none', ['fault', lab.dir, 'z', 'off'], /no "z", only a, b, witness/],
       ['a folder without a lab', ['fault', '/nonexistent/lab', 'a', 'off'], /no lab in/],
     ]
