@@ -58,6 +58,7 @@ export class CoreStore implements Store {
   readonly #slots: Slots
   readonly #sums: Sums
   readonly #count: CommitCount
+  #foundCount = 0
   readonly #replicas = new Map<VolumeId, DiskReplica>()
   readonly #marksFiles = new Map<VolumeId, BlockFile>()
   #lastVolume: number
@@ -161,6 +162,7 @@ export class CoreStore implements Store {
     const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume, storeId, count })
     yield* store.#records.load()
     yield* store.#loadReplicas(contents)
+    store.#foundCount = count.value
     // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
     // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
@@ -174,6 +176,10 @@ export class CoreStore implements Store {
     store.#slots.begin()
     store.#watchSpace()
     return store
+  }
+
+  get foundCommitCount(): number {
+    return this.#foundCount
   }
 
   get commitCount(): number {
@@ -362,10 +368,11 @@ export class CoreStore implements Store {
   *#removeStrayMarks(): Steps<void> {
     const names = yield* wait<string[]>((done) => this.#options.files.list('marks', done))
     const known = new Set([...this.#replicas.keys()].map((id) => marksFilePath(id)))
-    for (const name of names) {
-      const path = `marks/${name}`
-      if (!known.has(path)) yield* wait((done) => this.#options.files.remove(path, done))
-    }
+    const strays = names.map((name) => `marks/${name}`).filter((path) => !known.has(path))
+    if (strays.length === 0) return
+    // A killed run's deletion may stand in the page cache only: after a power cut the volume is back and needs its marks.
+    yield* wait((done) => this.#index.sync(done))
+    for (const path of strays) yield* wait((done) => this.#options.files.remove(path, done))
   }
 
   *#gradeMarks(end: 'torn' | 'lossy'): Steps<void> {

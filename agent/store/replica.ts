@@ -92,9 +92,11 @@ export interface Store {
   readonly previousEnd: 'first' | 'clean' | 'torn' | 'lossy'
   /** This folder's own name, as long as it lives; made with it (C12, E11). */
   readonly storeId: string
-  /** C12: durable commits of this folder, counted durably: greater after each. One that is opened with a smaller count
-   * than it once told is an older copy. */
+  /** C12: durable commits of this folder, counted durably: greater after each. */
   readonly commitCount: number
+  /** C12: the count that stood in the folder when it was opened, before anything of this run. Smaller than one that this
+   * folder once told as its `commitCount`: it is an older copy. */
+  readonly foundCommitCount: number
   /** Pauses of this run, and what keeps them short. */
   readonly figures: Readonly<StoreFigures>
   /** All replicas that stand in this folder. */
