@@ -106,6 +106,8 @@ export class Slots {
       if (!bit(bits, at)) continue
       const slot = group * slotsPerGroup + at
       this.#grow(slot)
+      // Of a volume whose deletion shared a commit with another's, and whose own did not come: it is still there.
+      if (bit(this.#mapped, slot)) continue
       this.#setDoubtful(slot, true)
       this.#freed.push(slot)
     }

@@ -64,4 +64,34 @@ describe('crash images', () => {
       for (const one of wanted) await check(history, { at, ending: one, seed: at, again: [], goesOn: at % 5 === 0 })
     }
   })
+
+  it('of two deletions and a creation at once, and of the opening after it, at many instants', async () => {
+    const history = new History(6, { steps: 0, sumPages: 2, volumes: 3, lifecycle: false })
+    await history.run()
+    for (const replica of history.store?.replicas() ?? []) {
+      const journal = history.journal(replica)
+      history.change(replica, journal, { kind: 'write', fromBytes: 4096, toBytes: 40_960 })
+      await history.idle()
+      history.sync(replica, journal)
+    }
+    await history.idle()
+    const from = history.disk.now
+    for (const [id, journal] of [...history.volumes].slice(0, 2)) history.delete(id, journal)
+    history.create()
+    await history.idle()
+    const step = rounds({ short: 5, full: 1, long: 1 })
+    for (let at = from; at <= history.disk.now; at += 1) {
+      for (let events = at % step; events < 70; events += step) {
+        const kinds = ['one kind of bytes', 'all but one kind of bytes', 'some kinds of bytes']
+        const ending = kinds[(at + events) % kinds.length] ?? 'kill'
+        await check(history, {
+          at,
+          ending: 'kill',
+          seed: at * 100 + events,
+          again: [{ events, ending }],
+          goesOn: false,
+        })
+      }
+    }
+  })
 })

@@ -61,7 +61,7 @@ export class History {
 
   async run(): Promise<void> {
     await this.openStore()
-    for (let count = 0; count < this.options.volumes; count += 1) this.#create()
+    for (let count = 0; count < this.options.volumes; count += 1) this.create()
     await this.idle()
     for (let step = 0; step < this.options.steps; step += 1) await this.#step()
     for (let events = this.pick(200); events > 0; events -= 1) this.clock.step()
@@ -109,7 +109,7 @@ export class History {
     if (this.options.faults === undefined) this.wrong.push(`${what} failed: ${failure}`)
   }
 
-  #create(): void {
+  create(): void {
     const { store } = this
     if (store === null) return
     this.#volumeNumber += 1
@@ -126,7 +126,7 @@ export class History {
     )
   }
 
-  #delete(id: VolumeId, journal: ReplicaJournal): void {
+  delete(id: VolumeId, journal: ReplicaJournal): void {
     const deleted = { begin: this.disk.tick(), end: never }
     journal.deleted = deleted
     this.expect(
@@ -167,12 +167,12 @@ export class History {
     const there = [...this.volumes].filter(([, { deleted }]) => deleted === null)
     const kind = this.pick(4)
     const first = there[0]
-    if (kind === 0 && first !== undefined) this.#delete(...first)
-    else if (kind === 1 && there.length < 4) this.#create()
+    if (kind === 0 && first !== undefined) this.delete(...first)
+    else if (kind === 1 && there.length < 4) this.create()
     else if (kind === 2 && first !== undefined) {
       // Several at once.
-      for (const one of there.slice(0, 2)) this.#delete(...one)
-      this.#create()
+      for (const one of there.slice(0, 2)) this.delete(...one)
+      this.create()
     } else {
       const failure = await this.closeStore()
       if (failure !== null) this.#failed('close', failure)
@@ -283,7 +283,7 @@ export class History {
     })
     if (!this.options.lifecycle || this.pick(12) > 0) return
     for (let events = this.pick(8); events > 0; events -= 1) this.clock.step()
-    this.#delete(replica.volumeId, journal)
+    this.delete(replica.volumeId, journal)
   }
 
   #settle(replica: ReplicaStore, journal: ReplicaJournal): void {
