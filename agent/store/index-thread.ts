@@ -4,11 +4,13 @@
  */
 import fs from 'node:fs'
 import path from 'node:path'
-import { parentPort, workerData } from 'node:worker_threads'
+import { performance } from 'node:perf_hooks'
+import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { never } from '../kit/failure.ts'
+import { flushMostMs } from './dirty.ts'
 import type { IndexBatch, IndexContents, IndexVolume } from './index.ts'
-import type { IndexAnswer, IndexRequest } from './sqlite-index.ts'
+import type { CheckpointTold, IndexAnswer, IndexRequest } from './sqlite-index.ts'
 
 const dir = (workerData as { dir: string }).dir // given by sqlite-index.ts, nobody else starts this file
 const at = (name: string): string => path.join(dir, name)
@@ -48,8 +50,14 @@ function takeLock(): void {
   }
 }
 
+/** Pages the write-ahead log may have before it is written back, at first, at least and at most. */
+const logPages = { first: 256, least: 32, most: 1024 }
+
 class OpenIndex {
   readonly #database: Database.Database
+  #logPages = logPages.first
+  /** Pages in the log when a reader from outside kept it from being emptied. */
+  #keptPages = 0
   readonly #run: (batch: IndexBatch) => void
 
   constructor(file: string, storeId: string | null) {
@@ -61,6 +69,8 @@ class OpenIndex {
     this.#database = new Database(file, { timeout: 5000 })
     this.#database.pragma('journal_mode = WAL')
     this.#database.pragma('synchronous = NORMAL')
+    // SQLite's own way would make the commit wait that happens to be the thousandth page.
+    this.#database.pragma('wal_autocheckpoint = 0')
     if (storeId !== null) {
       this.#database.exec(`BEGIN; ${tables} COMMIT`)
       this.#database.prepare('INSERT INTO store VALUES (1, ?, 0, 0)').run(storeId)
@@ -118,6 +128,32 @@ class OpenIndex {
 
   commit(batch: IndexBatch): void {
     this.#run(batch)
+  }
+
+  /**
+   * Writes the log back when it has become long: the log is synced, its pages go to the database, that is synced, and
+   * only then does SQLite begin the log anew, in place. A commit that comes meanwhile waits; so the log is as short as
+   * this disk needs for the wait to stay far below a flush's third of E8. @returns what was done, null for nothing
+   */
+  keepLogShort(): CheckpointTold | null {
+    const pages = this.#logLength('NOOP')
+    if (pages < this.#keptPages) this.#keptPages = 0
+    if (pages - this.#keptPages < this.#logPages) return null
+    const startMs = performance.now()
+    const left = this.#logLength('PASSIVE')
+    const tookMs = performance.now() - startMs
+    this.#keptPages = left
+    if (tookMs > flushMostMs / 8) this.#logPages = Math.max(logPages.least, this.#logPages / 2)
+    else if (tookMs < flushMostMs / 64) this.#logPages = Math.min(logPages.most, this.#logPages * 2)
+    return { pages, tookMs }
+  }
+
+  /** @returns pages in the log that are not in the database yet; after PASSIVE those that had to stay */
+  #logLength(mode: 'NOOP' | 'PASSIVE'): number {
+    // What this pragma answers: see SQLite's own page about it.
+    const rows = this.#database.pragma(`wal_checkpoint(${mode})`) as { log: number; checkpointed: number }[]
+    const { log = 0, checkpointed = 0 } = rows[0] ?? {}
+    return log - checkpointed
   }
 
   close(): void {
@@ -182,6 +218,17 @@ function codeOf(error: unknown): string {
   return code.startsWith('E') ? code : 'EIO'
 }
 
+/** After the answer, so that the commit itself does not wait for it. */
+function keepLogShort(to: MessagePort): void {
+  try {
+    const told = index?.keepLogShort() ?? null
+    if (told !== null) to.postMessage({ number: 0, error: null, value: told } satisfies IndexAnswer)
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error)
+    to.postMessage({ number: 0, error: { code: codeOf(error), message }, value: undefined } satisfies IndexAnswer)
+  }
+}
+
 const port = parentPort
 if (!port) throw new Error('index-thread.ts is a thread, not a program')
 port.on('message', (request: IndexRequest) => {
@@ -193,5 +240,6 @@ port.on('message', (request: IndexRequest) => {
     reply = { number: request.number, error: { code: codeOf(error), message }, value: undefined }
   }
   port.postMessage(reply)
+  if (request.kind === 'commit' && reply.error === null) keepLogShort(port)
   if (request.kind === 'close') port.close()
 })

@@ -15,9 +15,17 @@ type Asked =
   | { readonly kind: 'make-aside'; readonly name: string; readonly contents: IndexContents }
 export type IndexRequest = Asked & { readonly number: number }
 export interface IndexAnswer {
+  /** Of the question; 0 for what the thread tells by itself: CheckpointTold. */
   readonly number: number
   readonly error: { readonly code: string; readonly message: string } | null
   readonly value: unknown
+}
+
+/** The write-ahead log was written back. */
+export interface CheckpointTold {
+  /** That were in the log. */
+  readonly pages: number
+  readonly tookMs: number
 }
 
 export class SqliteOpener implements IndexOpener, Index {
@@ -27,6 +35,8 @@ export class SqliteOpener implements IndexOpener, Index {
   #number = 0
   #logFd = -1
   #dead: FileError | null = null
+  /** How often the log was written back, how long that took at most, and how long the log was then. */
+  readonly checkpoints = { count: 0, longestMs: 0, mostPages: 0 }
 
   /** @param threadFile index-thread.ts, or what it was bundled to */
   constructor(dir: string, threadFile: URL) {
@@ -63,6 +73,10 @@ export class SqliteOpener implements IndexOpener, Index {
   }
 
   sync(done: FileDone): void {
+    if (this.#dead) {
+      setImmediate(done, this.#dead)
+      return
+    }
     fs.fdatasync(this.#logFd, (error) => done(error ? new FileError(error.code ?? 'EIO', error.message) : null))
   }
 
@@ -102,14 +116,24 @@ export class SqliteOpener implements IndexOpener, Index {
   }
 
   #answered(answer: IndexAnswer): void {
+    if (answer.number === 0) return this.#told(answer)
     const done = this.#waiting.get(answer.number)
     this.#waiting.delete(answer.number)
     if (answer.error) done?.(new FileError(answer.error.code, answer.error.message))
     else done?.(null, answer.value)
   }
 
-  #died(why: string): void {
-    this.#dead ??= new FileError('EIO', why)
+  #told(answer: IndexAnswer): void {
+    // A log that cannot be written back is a disk that failed: nothing is committed any more.
+    if (answer.error) return this.#died(answer.error.message, answer.error.code)
+    const { pages, tookMs } = answer.value as CheckpointTold // see IndexAnswer
+    this.checkpoints.count += 1
+    this.checkpoints.longestMs = Math.max(this.checkpoints.longestMs, tookMs)
+    this.checkpoints.mostPages = Math.max(this.checkpoints.mostPages, pages)
+  }
+
+  #died(why: string, code = 'EIO'): void {
+    this.#dead ??= new FileError(code, why)
     const waiting = [...this.#waiting.values()]
     this.#waiting.clear()
     for (const done of waiting) done(this.#dead)
