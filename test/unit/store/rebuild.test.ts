@@ -165,6 +165,18 @@ test('a header in the place of another one is not believed', () =>
     await mustHold(dir, models, 'lossy')
   }))
 
+test('no checksum is believed: what the disk has changed before is compared like anything else (C2, C11)', () =>
+  withFolder(12, async (dir, models) => {
+    const [model] = models
+    assert.ok(model)
+    const { slot, extent } = firstHeld(dir, model.id)
+    change(dir, 'data/00000.slots', format.slotOffset(slot) + 8192, Buffer.alloc(4096, 0xab))
+    dropIndex(dir)
+    await rebuilt(dir)
+    model.bytes.fill(0xab, extent * 256 * KiB + 8192, extent * 256 * KiB + 12_288)
+    await mustHold(dir, models, 'lossy')
+  }))
+
 test("a data file's own damaged header is written anew; another store's file is refused, untouched", () =>
   withFolder(9, async (dir, models) => {
     const name = 'data/00000.slots'
