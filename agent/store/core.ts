@@ -201,7 +201,7 @@ export class CoreStore implements Store {
     this.#lastVolume += 1
     const volume = { number: this.#lastVolume, id, sizeBytes }
     runSteps(this.#createSteps(volume), (error, replica) => {
-      if (error) done(this.#failureOf(error))
+      if (error) done(this.#failedChange(error))
       else done(null, replica)
     })
   }
@@ -211,7 +211,7 @@ export class CoreStore implements Store {
     invariant(replica !== undefined, 'S5', `there is no replica ${id}`)
     this.#replicas.delete(id)
     replica.retire()
-    runSteps(this.#deleteSteps(replica), (error) => done(error ? this.#failureOf(error) : null))
+    runSteps(this.#deleteSteps(replica), (error) => done(error ? this.#failedChange(error) : null))
   }
 
   freeBytes(): number | null {
@@ -263,6 +263,13 @@ export class CoreStore implements Store {
   #failureOf(error: unknown): StoreFailure {
     if (error instanceof FileError) return failureOf(error)
     throw error
+  }
+
+  /** A commit or sync in the middle of it failed: other people's commits may be lost with it. */
+  #failedChange(error: unknown): StoreFailure {
+    const failure = this.#failureOf(error)
+    if (failure === 'io' && error instanceof FileError) this.#fail(error)
+    return failure
   }
 
   /** Once failed, a store takes nothing more in this run; its marked regions count as lossy (C2). */

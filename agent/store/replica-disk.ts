@@ -157,7 +157,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     // C1: first their checksums are durable. That may take a while, and nobody waits for it.
     const changes = this.parts.marks.changesOf(regions)
     saveSums(this.parts, this, regions, (failed) => {
-      if (failed || this.#gone) return done('io')
+      if (failed || this.#gone) return this.parts.queue.turn(() => done('io'))
       this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
     })
   }

@@ -28,7 +28,7 @@ export interface SyncParts {
   readonly index: Index
   readonly count: CommitCount
   readonly figures: StoreFigures
-  /** A sync that nobody asked for failed. */
+  /** A sync failed: nothing is trusted to take more. */
   readonly fail: (error: FileError) => void
 }
 
@@ -118,9 +118,7 @@ export class Syncs {
   #background(): void {
     if (this.#running || this.#stopped) return
     this.#parts.figures.backgroundSyncs += 1
-    this.request((error) => {
-      if (error !== null) this.#parts.fail(error)
-    })
+    this.request(() => undefined)
   }
 
   #start(): void {
@@ -153,6 +151,8 @@ export class Syncs {
       const tookMs = clock.monotonicMs() - startMs
       figures.longestSyncMs = Math.max(figures.longestSyncMs, tookMs)
       this.#dirty.ended(tookMs)
+      // Whoever asked: what the disk forgot with it may be somebody else's, and the next sync knows nothing of it.
+      if (failed !== null) this.#parts.fail(failed)
       for (const waiter of waiters) waiter(failed)
       this.#ended()
     }

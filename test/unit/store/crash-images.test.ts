@@ -42,7 +42,7 @@ async function images(seed: number, count: number): Promise<void> {
 describe('crash images', () => {
   const histories = resumable({
     name: 'histories',
-    count: rounds({ short: 60, full: 3_000, long: 60_000 }),
+    count: rounds({ short: 40, full: 3_000, long: 60_000 }),
     tally: { images: 0 },
   })
   it('of random instants of random histories', async () => {

@@ -22,6 +22,8 @@ export interface ImageSpec {
   readonly again: readonly { readonly events: number; readonly ending: Ending }[]
   /** Also goes on after it was opened: settles, syncs, unmarks, and loses power. */
   readonly goesOn: boolean
+  /** The store had failed, and that was durable: what no sync covered may be lost although the machine went on (C2). */
+  readonly failed?: boolean
 }
 
 /** One machine's state, with its own time. */
@@ -54,7 +56,7 @@ class Machine {
 
 export async function checkImage(history: History, spec: ImageSpec): Promise<void> {
   let machine = new Machine(history.disk, spec.at, spec.ending, spec.seed)
-  let isCut = spec.ending !== 'kill'
+  let isCut = spec.ending !== 'kill' || spec.failed === true
   for (const [index, { events, ending }] of spec.again.entries()) {
     let failed: unknown = null
     openRecorded(machine.disk, machine.clock, history.options.sumPages).catch((error) => {

@@ -250,12 +250,26 @@ export class RecordedDisk implements Files {
     return change
   }
 
+  /** What a call that failed would have named. */
+  #forgetFailed(path: string, error: FileError | null): void {
+    const name = this.#names.get(path)
+    if (error !== null && name !== undefined) name.changes = name.changes.filter(({ end }) => end <= this.#now)
+  }
+
+  #orForget(paths: readonly string[], done: FileDone): FileDone {
+    return (error) => {
+      for (const path of paths) this.#forgetFailed(path, error)
+      done(error)
+    }
+  }
+
   open(path: string, create: boolean, done: FileValueDone<BlockFile>): void {
     const made = create && this.#current(path) === null ? this.#change(path, new Inode(path)) : null
     const effect = () => {
       if (made !== null) made.end = this.tick()
     }
     this.call(path, 'open', create, effect, (error) => {
+      this.#forgetFailed(path, error)
       const inode = this.#current(path)
       if (error !== null) done(error)
       else if (inode === null || inode === 'folder') done(new FileError('ENOENT', `no such file: ${path}`))
@@ -302,7 +316,7 @@ export class RecordedDisk implements Files {
     const effect = () => {
       if (change !== null) change.end = this.tick()
     }
-    this.call(path, 'makeFolder', true, effect, done)
+    this.call(path, 'makeFolder', true, effect, this.#orForget([path], done))
   }
 
   rename(from: string, to: string, done: FileDone): void {
@@ -311,7 +325,7 @@ export class RecordedDisk implements Files {
       const end = this.tick()
       for (const change of changes) change.end = end
     }
-    this.call(from, 'rename', false, effect, done)
+    this.call(from, 'rename', false, effect, this.#orForget([from, to], done))
   }
 
   remove(path: string, done: FileDone): void {
@@ -319,7 +333,7 @@ export class RecordedDisk implements Files {
     const effect = () => {
       if (change !== null) change.end = this.tick()
     }
-    this.call(path, 'remove', false, effect, done)
+    this.call(path, 'remove', false, effect, this.#orForget([path], done))
   }
 
   syncFolder(folder: string, done: FileDone): void {
