@@ -10,7 +10,9 @@ import type { VolumeId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
 import { type BlockFile, type FileDone, FileError, type Files } from './files.ts'
 import {
+  commitCountOffset,
   dataFilePath,
+  decodeCommitCount,
   decodeMark,
   encodeFileHeader,
   encodeMark,
@@ -18,6 +20,7 @@ import {
   markState,
   marksFilePath,
   marksStartBytes,
+  sectorBytes,
   slotBytes,
   slotsPerFile,
   slotsPerGroup,
@@ -178,6 +181,11 @@ function* writeFileHeader(files: Files, storeId: string, number: number): Steps<
   const file = yield* wait<BlockFile>((done) => files.open(dataFilePath(number), false, done))
   try {
     const header = encodeFileHeader(storeId, number)
+    const present = Buffer.alloc(header.length)
+    yield* wait<number>((done) => file.read(present, 0, present.length, 0, done))
+    // The count of commits has a checksum of its own (C12).
+    if (decodeCommitCount(present) > 0)
+      present.copy(header, commitCountOffset, commitCountOffset, commitCountOffset + sectorBytes)
     yield* wait((done) => file.write([header], header.length, 0, false, done))
     yield* wait((done) => file.sync(done))
   } finally {

@@ -180,9 +180,13 @@ test('no checksum is believed: what the disk has changed before is compared like
 test("a data file's own damaged header is written anew; another store's file is refused, untouched", () =>
   withFolder(9, async (dir, models) => {
     const name = 'data/00000.slots'
+    const counted = () => format.decodeCommitCount(fs.readFileSync(path.join(dir, name)))
+    const count = counted()
+    assert.ok(count > 0, 'nothing was counted (C12)')
     change(dir, name, 20, Buffer.from([1, 2, 3]))
     dropIndex(dir)
     const report = await rebuilt(dir)
+    assert.equal(counted(), count)
     assert.deepEqual(
       report.damaged.map(({ slot, path: of }) => ({ slot, of })),
       [{ slot: null, of: name }],
