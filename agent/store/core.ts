@@ -23,7 +23,7 @@ import { DiskReplica } from './replica-disk.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
-import { makeStore, openOrForget, readStoreFile } from './store-folder.ts'
+import { makeStore, openOrForget, readStoreFile, usedFiles } from './store-folder.ts'
 import { SumDoubt } from './sum-doubt.ts'
 import { sumsAreSaved } from './sum-save.ts'
 import { Sums } from './sums.ts'
@@ -152,9 +152,10 @@ export class CoreStore implements Store {
     const previousEnd = endOf(before, options.bootId)
     const data = new DataFiles(files, contents.storeId)
     const names = yield* wait<string[]>((done) => files.list('data', done))
+    const used = usedFiles(contents)
     for (const name of names) {
       const number = /^(\d{5,9})\.slots$/.exec(name)?.[1]
-      if (number !== undefined) yield* openOrForget(data, Number(number), contents)
+      if (number !== undefined) yield* openOrForget(data, Number(number), used)
     }
     const run = (before?.run ?? 0) + 1
     const count = new CommitCount(Math.max(before?.commits ?? 0, data.foundCount))
@@ -451,9 +452,9 @@ export class CoreStore implements Store {
     yield* wait((done) => this.#slots.whenIdle(() => done(null)))
     try {
       if (this.#failed === null) {
-        yield* this.#saveAll()
+        const isWhole = yield* this.#saveAll()
         const commits = this.#count.next()
-        const sums = this.#sumsAreSure()
+        const sums = isWhole && this.#sumsAreSure()
         yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false, sums, commits })
         this.#count.ended(commits)
       }
@@ -464,12 +465,23 @@ export class CoreStore implements Store {
     }
   }
 
-  *#saveAll(): Steps<void> {
-    yield* wait((done) => this.#commits.wait(done))
-    yield* wait((done) => this.#sums.cleanAll(done))
-    yield* wait((done) => this.#syncs.request(done))
+  /** @returns whether every block checksum is on the disk */
+  *#saveAll(): Steps<boolean> {
+    const { clock } = this.#options
+    const lateMs = clock.monotonicMs() + limits.sumsCloseMs
+    this.#sums.isClosing = true
+    // What fails here was promised to somebody: a clean end it is not, and what its marks cover counts as lossy (C2).
+    const sure = (done: (error: FileError | null) => void) => (error: FileError | null) => {
+      if (error !== null) this.#fail(error)
+      done(error)
+    }
+    yield* wait((done) => this.#commits.wait(sure(done)))
+    const isLate = () => clock.monotonicMs() > lateMs
+    const isWhole = yield* wait<boolean>((done) => this.#sums.cleanAll(isLate, done))
+    yield* wait((done) => this.#syncs.request(sure(done)))
     // Marks written without waiting (stamps, marks taken off) are part of the clean end.
-    yield* wait((done) => this.#syncs.request(done))
+    yield* wait((done) => this.#syncs.request(sure(done)))
+    return isWhole
   }
 }
 

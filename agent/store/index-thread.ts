@@ -10,7 +10,8 @@ import Database from 'better-sqlite3'
 import { never } from '../kit/failure.ts'
 import { flushMostMs } from './dirty.ts'
 import type { IndexBatch, IndexContents, IndexVolume } from './index.ts'
-import type { CheckpointTold, IndexAnswer, IndexRequest } from './sqlite-index.ts'
+import { type PackedRows, packRows } from './packed-rows.ts'
+import type { CheckpointTold, IndexAnswer, IndexRequest, LoadedIndex } from './sqlite-index.ts'
 
 const dir = (workerData as { dir: string }).dir // given by sqlite-index.ts, nobody else starts this file
 const at = (name: string): string => path.join(dir, name)
@@ -69,6 +70,8 @@ class OpenIndex {
     this.#database = new Database(file, { timeout: 5000 })
     this.#database.pragma('journal_mode = WAL')
     this.#database.pragma('synchronous = NORMAL')
+    // 4 MiB: after the start the index is only written, and neighbours come together.
+    this.#database.pragma('cache_size = -4096')
     // SQLite's own way would make the commit wait that happens to be the thousandth page.
     this.#database.pragma('wal_autocheckpoint = 0')
     if (storeId !== null) {
@@ -113,7 +116,7 @@ class OpenIndex {
     })
   }
 
-  load(): IndexContents {
+  load(): LoadedIndex {
     const all = <T>(sql: string) => this.#database.prepare(sql).all() as T[] // the columns are those of `tables`
     const store = all<{ storeId: string; lastVolume: number }>('SELECT storeId, lastVolume FROM store')[0]
     if (!store) throw new CodedError('ECORRUPT', 'index.db says nothing about its store')
@@ -121,8 +124,20 @@ class OpenIndex {
       storeId: store.storeId,
       lastVolume: store.lastVolume,
       volumes: all<IndexVolume>('SELECT number, id, sizeBytes FROM volumes ORDER BY number'),
-      regions: all('SELECT volume, region, slots FROM regions'),
+      packed: this.#packed(),
       groups: all('SELECT number AS "group", doubtful FROM slotGroups'),
+    }
+  }
+
+  /** Read row by row, so that not all of them are objects at once. */
+  #packed(): PackedRows {
+    const count = Number(this.#database.prepare('SELECT count(*) FROM regions').pluck().get())
+    const rows = this.#database.prepare('SELECT volume, region, slots FROM regions').raw().iterate()
+    try {
+      return packRows(rows as IterableIterator<[number, number, Uint8Array]>, count) // the columns just asked for
+    } catch (error) {
+      if (error instanceof RangeError) throw new CodedError('ECORRUPT', error.message)
+      throw error
     }
   }
 
@@ -229,6 +244,12 @@ function keepLogShort(to: MessagePort): void {
   }
 }
 
+/** Memory that moves to the other thread instead of being copied. */
+function handedOver(value: unknown): ArrayBuffer[] {
+  const isLoaded = typeof value === 'object' && value !== null && 'packed' in value
+  return isLoaded ? [(value as LoadedIndex).packed.bytes.buffer] : [] // only `load` answers with `packed`
+}
+
 const port = parentPort
 if (!port) throw new Error('index-thread.ts is a thread, not a program')
 port.on('message', (request: IndexRequest) => {
@@ -239,7 +260,7 @@ port.on('message', (request: IndexRequest) => {
     const message = error instanceof Error ? error.message : String(error)
     reply = { number: request.number, error: { code: codeOf(error), message }, value: undefined }
   }
-  port.postMessage(reply)
+  port.postMessage(reply, handedOver(reply.value))
   if (request.kind === 'commit' && reply.error === null) keepLogShort(port)
   if (request.kind === 'close') port.close()
 })

@@ -42,7 +42,8 @@ export interface IndexContents {
   readonly volumes: readonly IndexVolume[]
   /** Greatest volume number ever used. */
   readonly lastVolume: number
-  readonly regions: readonly RegionRow[]
+  /** May be gone through again and again. */
+  readonly regions: Iterable<RegionRow>
   readonly groups: readonly GroupRow[]
 }
 

@@ -7,6 +7,7 @@ import path from 'node:path'
 import { Worker } from 'node:worker_threads'
 import { type FileDone, FileError, type FileValueDone } from './files.ts'
 import type { Index, IndexBatch, IndexContents, IndexOpener } from './index.ts'
+import { type PackedRows, unpackRows } from './packed-rows.ts'
 
 type Asked =
   | { readonly kind: 'lock' | 'load' | 'close' }
@@ -19,6 +20,11 @@ export interface IndexAnswer {
   readonly number: number
   readonly error: { readonly code: string; readonly message: string } | null
   readonly value: unknown
+}
+
+/** The answer to `load`: the contents, with the rows of regions packed. */
+export interface LoadedIndex extends Omit<IndexContents, 'regions'> {
+  readonly packed: PackedRows
 }
 
 /** The write-ahead log was written back. */
@@ -64,8 +70,12 @@ export class SqliteOpener implements IndexOpener, Index {
   }
 
   load(done: FileValueDone<IndexContents>): void {
-    // What the thread answers to `load` is IndexContents; messages between threads carry no types.
-    this.#ask({ kind: 'load' }, (error, value) => done(error, value as IndexContents))
+    this.#ask({ kind: 'load' }, (error, value) => {
+      if (error) return done(error)
+      // What the thread answers to `load`; messages between threads carry no types.
+      const { packed, ...contents } = value as LoadedIndex
+      done(null, { ...contents, regions: { [Symbol.iterator]: () => unpackRows(packed) } })
+    })
   }
 
   commit(batch: IndexBatch, done: FileDone): void {

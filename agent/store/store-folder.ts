@@ -47,20 +47,27 @@ export function* makeStore(files: Files, opener: IndexOpener, storeId: string): 
 /**
  * A data file in which nothing was ever handed out may lack its header, or have it in the page cache only (its maker was
  * killed): it is made anew when it is needed, so that no slot in it is used before header and name are durable.
+ * @param used of usedFiles
  */
-export function* openOrForget(data: DataFiles, number: number, contents: IndexContents): Steps<void> {
-  if (usedFiles(contents).has(number)) yield* data.openExisting(number)
+export function* openOrForget(data: DataFiles, number: number, used: ReadonlySet<number>): Steps<void> {
+  if (used.has(number)) yield* data.openExisting(number)
 }
 
-function usedFiles(contents: IndexContents): Set<number> {
+/** @returns the data files in which slots were handed out; goes through the whole index */
+export function usedFiles(contents: IndexContents): Set<number> {
   const used = new Set<number>()
+  // Neighbours are in one file: most need no look into the set.
+  let last = -1
   for (const row of contents.groups) if (row.doubtful) used.add(Math.floor((row.group * slotsPerGroup) / slotsPerFile))
   for (const row of contents.regions) {
     if (row.slots === null) continue
     const bytes = Buffer.from(row.slots.buffer, row.slots.byteOffset, row.slots.byteLength)
     for (let at = 0; at + 4 <= bytes.length; at += 4) {
       const slot = bytes.readUInt32LE(at) - 1
-      if (slot >= 0) used.add(Math.floor(slot / slotsPerFile))
+      const file = Math.floor(slot / slotsPerFile)
+      if (slot < 0 || file === last) continue
+      used.add(file)
+      last = file
     }
   }
   return used
