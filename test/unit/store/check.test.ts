@@ -141,8 +141,11 @@ test('a folder with an agent, and one that is no store, are refused', () =>
     25,
     async (dir) => {
       const store = await open(dir)
-      await assert.rejects(check(dir), { code: 'store-in-use' })
-      await close(world, store)
+      try {
+        await assert.rejects(check(dir), { code: 'store-in-use' })
+      } finally {
+        await close(world, store)
+      }
       const folder = temporaryFolder()
       try {
         await assert.rejects(check(folder.dir), { code: 'store-garbage' })

@@ -216,9 +216,12 @@ test('what cannot be known is refused, and nothing is changed: a size, a run', (
     fs.renameSync(path.join(dir, 'kept'), path.join(dir, 'run.json'))
     assert.equal(await rebuildStore({ dir, told: () => undefined, confirm: async () => false }), null)
     const store = await open(dir)
-    assert.equal(store.previousEnd, 'clean', 'a refused rebuilding left a trace')
-    await assert.rejects(rebuilt(dir), { code: 'store-in-use' })
-    await close(world, store)
+    try {
+      assert.equal(store.previousEnd, 'clean', 'a refused rebuilding left a trace')
+      await assert.rejects(rebuilt(dir), { code: 'store-in-use' })
+    } finally {
+      await close(world, store)
+    }
     await mustHold(dir, models, 'any')
   }))
 
