@@ -1,4 +1,5 @@
 /** Bytes cut into whole blocks, and back. */
+import { invariant } from '../kit/failure.ts'
 import { handBackBytes } from '../kit/slabs.ts'
 import { limits } from '../limits.ts'
 
@@ -44,6 +45,33 @@ export class BlockReader {
       this.#at = 0
     }
     return this.#copy
+  }
+}
+
+/** The bytes of a write in pieces of any lengths, one after the other: views of its chunks. */
+export class ChunkCutter {
+  readonly #chunks: readonly Uint8Array[]
+  #chunk = 0
+  #at = 0
+
+  constructor(chunks: readonly Uint8Array[]) {
+    this.#chunks = chunks
+  }
+
+  next(lengthBytes: number): Uint8Array[] {
+    const cut: Uint8Array[] = []
+    for (let need = lengthBytes; need > 0; ) {
+      const chunk = this.#chunks[this.#chunk]
+      invariant(chunk !== undefined, 'S4', 'the chunks of a write are shorter than its length')
+      const take = Math.min(need, chunk.length - this.#at)
+      if (take > 0) cut.push(chunk.subarray(this.#at, this.#at + take))
+      need -= take
+      this.#at += take
+      if (this.#at < chunk.length) continue
+      this.#chunk += 1
+      this.#at = 0
+    }
+    return cut
   }
 }
 

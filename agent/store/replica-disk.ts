@@ -10,7 +10,7 @@ import type { VolumeId } from '../kit/ids.ts'
 import { SlabPieces } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
-import { cutOut } from './blocks.ts'
+import { ChunkCutter, cutOut } from './blocks.ts'
 import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
@@ -257,11 +257,12 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
 
   /** Goes on when not too much is written that no sync covers: at once, but for a slow disk. */
   #admitted(operation: Operation, go: () => void): void {
-    this.parts.syncs.admit(() => {
+    const admitted = () => {
       if (!this.parts.failed()) return go()
       operation.failure = 'io'
       this.#later(operation)
-    })
+    }
+    this.parts.sums.admit(() => this.parts.syncs.admit(admitted))
   }
 
   /** Gives slots to what has none, then writes. */
@@ -320,29 +321,14 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const fresh = this.#allocate(operation, offsetBytes, end)
     operation.summed(offsetBytes, end)
     sumWrite(this.parts, this, offsetBytes, chunks, end)
-    let cursor = 0
-    let cursorStart = 0
+    const cutter = new ChunkCutter(chunks)
     let at = offsetBytes
     while (at < end) {
       const slot = map.get(Math.floor(at / slotBytes))
       const length = runLength(map, at, end, slot)
       let pieces = chunks
       if (length !== lengthBytes) {
-        const cut: Uint8Array[] = []
-        let need = length
-        while (need > 0) {
-          const chunk = chunks[cursor]
-          invariant(chunk !== undefined, 'S4', 'the chunks of a write are shorter than its length')
-          const take = Math.min(need, chunk.length - cursorStart)
-          if (take > 0) cut.push(chunk.subarray(cursorStart, cursorStart + take))
-          need -= take
-          cursorStart += take
-          if (cursorStart === chunk.length) {
-            cursor += 1
-            cursorStart = 0
-          }
-        }
-        pieces = cut
+        pieces = cutter.next(length)
       }
       this.#send(operation, pieces, length, slot, at % slotBytes, fresh, queue, data)
       at += length
