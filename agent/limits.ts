@@ -96,6 +96,8 @@ export const limits = {
   diskReserveBytes: 32 * MiB,
   /** Bytes of one durable record's JSON text. */
   recordBytes: 64 * KiB,
+  /** Milliseconds of them for block checksums: what is not written then is computed anew by the next run. */
+  sumsCloseMs: 4_000,
   /** Milliseconds a store may take to close before a frozen disk is given up on. */
   storeCloseMs: 10_000,
   /** Milliseconds between two attempts to write to a failed disk that it failed (C2). */

@@ -27,7 +27,6 @@ export class Decisions {
   readonly #world: MemberWorld
   readonly #host: MemberHost
   readonly #decider: Decider
-  #fencing = false
 
   constructor(world: MemberWorld, host: MemberHost, decider: Decider) {
     this.#world = world
@@ -51,7 +50,9 @@ export class Decisions {
       return
     }
     if (this.proposer.busy) {
-      if (gone.length === 0 && this.removal.anyBeingLeftOut() && this.proposer.withdraw()) this.removal.keepAll()
+      // Here no word is open: what was never sent, to leave somebody out or to end a word, has no reason any more.
+      const isNeedless = gone.length === 0 && (phase === 'open' || this.removal.anyBeingLeftOut())
+      if (isNeedless && this.proposer.withdraw()) this.removal.keepAll()
       return
     }
     if (gone.length === 0 || !this.proposer.reachable() || this.#host.anyLossy()) return
@@ -80,18 +81,14 @@ export class Decisions {
   fenceIfWordIsOpen(): void {
     const { phase } = this.#decider
     if (this.#world.record.value.word === null || phase === 'open' || phase === 'outside') return
-    if (!this.#fencing) this.renew()
+    this.renew()
   }
 
   /** The same set again under a new id and epoch: that wins, or shows what did (E2). */
   renew(): void {
-    if (this.proposer.busy || this.#fencing) return
-    this.#fencing = true
+    if (this.proposer.busy) return
     const { known } = this.#decider
-    this.proposer.propose(known, this.#successor(known.inSync), (decision) => {
-      this.#fencing = false
-      this.#decided(decision)
-    })
+    this.proposer.propose(known, this.#successor(known.inSync), (decision) => this.#decided(decision))
   }
 
   /** E1: two histories of one volume. */

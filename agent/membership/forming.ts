@@ -111,7 +111,8 @@ export class Forming {
   /** To be called now and then: a step that does not get on any more, whoever is to blame, is begun anew. */
   tick(): void {
     this.retry()
-    if (this.#step === 'idle' || this.#step === 'gathering' || this.#step === 'opened') return
+    if (this.#step === 'idle' || this.#step === 'gathering' || this.#step === 'recording' || this.#step === 'opened')
+      return
     const progress = `${this.#session?.number} ${this.#step} ${this.#awaited.size} ${this.#settledPieces()}`
     const now = this.#world.turnedMs()
     if (progress !== this.#progress) {

@@ -6,6 +6,7 @@ import { invariant } from '../kit/failure.ts'
 import type { VolumeId } from '../kit/ids.ts'
 import type { Clock, Log, RandomSource, Timer } from '../kit/world.ts'
 import { limits } from '../limits.ts'
+import { type ClosingParts, closeSteps } from './closing.ts'
 import { CommitCount } from './commit-count.ts'
 import { Commits } from './commits.ts'
 import { DataFiles } from './data-files.ts'
@@ -13,10 +14,11 @@ import { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
 import { StoreFigures } from './figures.ts'
 import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
-import { markState, marksFilePath } from './format.ts'
+import { marksFilePath } from './format.ts'
 import type { Index, IndexContents, IndexOpener, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
 import { createMarksFile, openMarksFile } from './marks-file.ts'
+import { doubtSums, gradeMarks } from './previous-end.ts'
 import { FileRecords } from './records.ts'
 import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
 import { DiskReplica } from './replica-disk.ts'
@@ -108,12 +110,11 @@ export class CoreStore implements Store {
       wrote: (file) => this.#syncs.wrote(file),
       committed: () => this.#syncs.committed(),
     })
-    const failed = () => this.#failed !== null
     const wrote = (file: number) => this.#syncs.wrote(file)
-    const queue = this.#queue
-    this.#sums = new Sums({ queue, data: start.data, wrote, fail, mostPages: options.sumPages ?? limits.sumPages })
-    const shared = { log, files, data: start.data, queue, commits: this.#commits, sums: this.#sums }
-    this.#slots = new Slots({ ...shared, fail, failed })
+    const shared = { queue: this.#queue, data: start.data, fail }
+    this.#sums = new Sums({ ...shared, wrote, mostPages: options.sumPages ?? limits.sumPages })
+    const parts = { log, files, commits: this.#commits, sums: this.#sums, failed: () => this.#failed !== null }
+    this.#slots = new Slots({ ...shared, ...parts })
     this.#records = new FileRecords(files, start.count, () => clock.monotonicMs(), fail)
     this.records = this.#records
   }
@@ -167,8 +168,9 @@ export class CoreStore implements Store {
     // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
     // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
-    if (previousEnd !== 'first') yield* store.#gradeMarks(previousEnd === 'lossy' ? 'lossy' : 'torn')
-    if (before?.sums !== true) store.#doubtSums()
+    if (previousEnd !== 'first')
+      yield* gradeMarks([...store.#replicas.values()], previousEnd === 'lossy' ? 'lossy' : 'torn')
+    if (before?.sums !== true) doubtSums(store.#replicas.values())
     const commits = count.next()
     yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
     count.ended(commits)
@@ -252,13 +254,9 @@ export class CoreStore implements Store {
       )
       answer('io')
     })
-    runSteps(this.#closeSteps(), (error) =>
+    runSteps(closeSteps(this.#closing()), (error) =>
       answer(error ? this.#failureOf(error) : this.#failed === null ? null : 'io'),
     )
-  }
-
-  #sumsAreSure(): boolean {
-    return [...this.#replicas.values()].every(({ parts }) => parts.doubt.isEmpty)
   }
 
   #failureOf(error: unknown): StoreFailure {
@@ -278,33 +276,31 @@ export class CoreStore implements Store {
     if (this.#failed !== null) return
     this.#failed = error
     this.#options.log.error({ code: error.code, error: error.message }, 'the storage folder failed')
-    this.#recordFailure()
+    // At the end of the store its closing says so (closing.ts).
+    if (!this.#closed) this.#recordFailure()
   }
 
   /** C2: durable as soon as the disk takes it: until then a kill would leave what its marks cover for merely torn. */
   #recordFailure(): void {
+    const { bootId, clock, files, log } = this.#options
     let left = this.#replicas.size + 1
     let isSaved = true
     const saved = (failure: FileError | null) => {
       left -= 1
       if (failure !== null) isSaved = false
       if (left > 0 || isSaved || this.#closed) return
-      if (!this.#toldUnsaved)
-        this.#options.log.warn({ error: failure?.message }, 'the failure could not be written to its marks yet')
+      if (!this.#toldUnsaved) log.warn({ error: failure?.message }, 'the failure could not be written down yet')
       this.#toldUnsaved = true
-      this.#options.clock.after(limits.failureRecordMs, () => {
-        if (!this.#closed) this.#recordFailure()
-      })
+      clock.after(limits.failureRecordMs, () => this.#closed || this.#recordFailure())
     }
     for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
-    const commits = this.#count.next()
-    const { bootId } = this.#options
-    const record = { run: this.run, bootId, end: 'running', failed: true, sums: false, commits } as const
-    runSteps(writeRun(this.#options.files, record), (failure) => saved(failure instanceof FileError ? failure : null))
+    const facts = { run: this.run, bootId, commits: this.#count.next() }
+    const record = { ...facts, end: 'running', failed: true, sums: false } as const
+    runSteps(writeRun(files, record), (failure) => saved(failure instanceof FileError ? failure : null))
   }
 
   #addReplica(volume: IndexVolume, file: BlockFile): DiskReplica {
-    const { clock } = this.#options
+    const { clock, log } = this.#options
     const regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
     const map = new ExtentMap(Math.ceil(volume.sizeBytes / limits.extentBytes))
     const doubt = new SumDoubt()
@@ -343,7 +339,8 @@ export class CoreStore implements Store {
         },
         failed: () => this.#failed !== null,
         fail: (error) => this.#fail(error),
-        rotten: (volumeId, offsetBytes) => this.#tellRotten(volumeId, offsetBytes),
+        rotten: (volume, offsetBytes) =>
+          log.error({ volume, offsetBytes }, 'a block does not fit its checksum: the disk changed it'),
       },
       volume,
     )
@@ -381,30 +378,6 @@ export class CoreStore implements Store {
     // A killed run's deletion may stand in the page cache only: after a power cut the volume is back and needs its marks.
     yield* wait((done) => this.#index.sync(done))
     for (const path of strays) yield* wait((done) => this.#options.files.remove(path, done))
-  }
-
-  *#gradeMarks(end: 'torn' | 'lossy'): Steps<void> {
-    const state = end === 'torn' ? markState.torn : markState.lossy
-    for (const replica of this.#replicas.values()) {
-      const { marks } = replica.parts
-      let changed = false
-      for (let region = 0; region < marks.regionCount; region++) changed = marks.worsen(region, state) || changed
-      if (changed) yield* wait((done) => marks.save(done))
-    }
-  }
-
-  /** C2: what an unclean end left marked has checksums that are worth nothing. */
-  #doubtSums(): void {
-    for (const { parts } of this.#replicas.values()) {
-      const { marks, map, doubt } = parts
-      for (let region = 0; region < marks.regionCount; region++) {
-        if (marks.facts(region).marked) doubt.add(region, map)
-      }
-    }
-  }
-
-  #tellRotten(volume: VolumeId, offsetBytes: number): void {
-    this.#options.log.error({ volume, offsetBytes }, 'a block does not fit its checksum: the disk changed it')
   }
 
   /** What the run before wrote may still be in the page cache only. */
@@ -446,42 +419,24 @@ export class CoreStore implements Store {
     yield* wait((done) => this.#options.files.syncFolder('marks', done))
   }
 
-  *#closeSteps(): Steps<void> {
-    const { files, bootId } = this.#options
-    this.#slots.giveBackPool()
-    yield* wait((done) => this.#slots.whenIdle(() => done(null)))
-    try {
-      if (this.#failed === null) {
-        const isWhole = yield* this.#saveAll()
-        const commits = this.#count.next()
-        const sums = isWhole && this.#sumsAreSure()
-        yield* writeRun(files, { run: this.run, bootId, end: 'clean', failed: false, sums, commits })
-        this.#count.ended(commits)
-      }
-    } finally {
-      for (const file of this.#marksFiles.values()) yield* wait((done) => file.close(done))
-      yield* this.#data.closeAll()
-      yield* wait((done) => this.#index.close(done))
+  #closing(): ClosingParts {
+    return {
+      ...this.#options,
+      run: this.run,
+      slots: this.#slots,
+      commits: this.#commits,
+      sums: this.#sums,
+      syncs: this.#syncs,
+      count: this.#count,
+      data: this.#data,
+      index: this.#index,
+      replicas: [...this.#replicas.values()].map(({ parts }) => parts),
+      marksFiles: [...this.#marksFiles.values()],
+      failed: () => this.#failed,
+      fail: (error) => {
+        this.#failed ??= error
+      },
     }
-  }
-
-  /** @returns whether every block checksum is on the disk */
-  *#saveAll(): Steps<boolean> {
-    const { clock } = this.#options
-    const lateMs = clock.monotonicMs() + limits.sumsCloseMs
-    this.#sums.isClosing = true
-    // What fails here was promised to somebody: a clean end it is not, and what its marks cover counts as lossy (C2).
-    const sure = (done: (error: FileError | null) => void) => (error: FileError | null) => {
-      if (error !== null) this.#fail(error)
-      done(error)
-    }
-    yield* wait((done) => this.#commits.wait(sure(done)))
-    const isLate = () => clock.monotonicMs() > lateMs
-    const isWhole = yield* wait<boolean>((done) => this.#sums.cleanAll(isLate, done))
-    yield* wait((done) => this.#syncs.request(sure(done)))
-    // Marks written without waiting (stamps, marks taken off) are part of the clean end.
-    yield* wait((done) => this.#syncs.request(sure(done)))
-    return isWhole
   }
 }
 

@@ -14,6 +14,7 @@ export interface SumSaveParts {
   readonly doubt: SumDoubt
   readonly syncs: Syncs
   readonly failed: () => boolean
+  readonly fail: (error: FileError) => void
 }
 
 /** Region after region; computes anew what an unclean end left in doubt (C2). `failed`: their marks have to stay. */
@@ -35,6 +36,7 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
     const extents = extentsToSave(parts, region)
     isChanged ||= extents.length > 0
     for (const extent of extents) {
+      if (parts.sums.isClosing) throw new FileError('ECANCELED', 'the store closes')
       const slot = parts.map.get(extent)
       // Given back meanwhile.
       if (slot < 0) continue
@@ -51,7 +53,14 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
       if (page.slot !== slot && parts.map.get(extent) === slot) throw new FileError('ENOENT', 'the volume is gone')
     }
   }
-  if (isChanged) yield* wait((next) => parts.syncs.request(next))
+  if (!isChanged) return
+  yield* wait((next) =>
+    parts.syncs.request((error) => {
+      // A failed sync says nothing about what it was to cover, ever: the store takes nothing more (C2).
+      if (error !== null) parts.fail(error)
+      next(error)
+    }),
+  )
 }
 
 function extentsToSave({ map, sums, doubt }: Pick<SumSaveParts, 'map' | 'sums' | 'doubt'>, region: number): number[] {

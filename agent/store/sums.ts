@@ -43,6 +43,8 @@ export class SumPage {
   pins = 0
   loading: SumsDone[] | null = null
   writing = false
+  /** What is being loaded is not to be believed: a change failed meanwhile. */
+  stale = false
   /** Who waits until it is written. */
   cleaning: SumsDone[] = []
 
@@ -65,6 +67,7 @@ export class SumPage {
   }
 
   unknow(block: number): void {
+    if (this.loading !== null) this.stale = true
     if (block < 32) this.low &= ~(1 << block)
     else this.high &= ~(1 << (block - 32))
   }
@@ -89,6 +92,11 @@ export interface SumParts {
 /** The volume was deleted while somebody read it. */
 const givenBack = new FileError('ENOENT', 'the extent was given back')
 
+/** Pages that are written at once on the hand's way, so that clients' calls do not wait behind thousands (E8). */
+const cleansAtOnce = 16
+/** Pages that one search for a free one looks at. */
+const handSteps = 64
+
 /** Pages whose memory is made at once. */
 const pagesTogether = 64
 
@@ -99,6 +107,12 @@ export class Sums {
   readonly #ring: SumPage[] = []
   #hand = 0
   #spare: BigUint64Array[] = []
+  /** Pages that are being written so that the hand finds them clean. */
+  #cleansUnderWay = 0
+  /** Writes that wait until fewer pages are in memory. */
+  #waiting: (() => void)[] = []
+  /** The store ends: nobody begins anything long any more. */
+  isClosing = false
   /** Pages of slots that were given back while their checksums were still being written. */
   readonly #leaving = new Map<number, SumPage>()
 
@@ -167,18 +181,58 @@ export class Sums {
     else this.clean(page, done)
   }
 
-  /** Every page. Once nothing else is under way. */
-  cleanAll(done: SumsDone): void {
+  /**
+   * Every page, a few at a time. Once nothing else is under way.
+   * @param isLate whether it has taken too long: then the rest is left, to be computed anew by the next run
+   */
+  cleanAll(isLate: () => boolean, done: (error: FileError | null, isWhole: boolean) => void): void {
     const changed = this.#ring.filter((page) => page.changed || page.writing)
-    let left = changed.length + 1
+    let open = 1
     let failed: FileError | null = null
     const part = (error: FileError | null) => {
       failed ??= error
-      left -= 1
-      if (left === 0) done(failed)
+      open -= 1
+      while (open < cleansAtOnce && changed.length > 0 && failed === null && !isLate()) {
+        const page = changed.pop()
+        open += 1
+        if (page !== undefined) this.clean(page, part)
+      }
+      if (open === 0) done(failed, changed.length === 0)
     }
-    for (const page of changed) this.clean(page, part)
     this.#parts.queue.turn(() => part(null))
+  }
+
+  /** A write waits here while much more is in memory than should be, until the disk has taken some of it. */
+  admit(go: () => void): void {
+    if (this.#ring.length <= this.#mostWithWrites()) return go()
+    this.#waiting.push(go)
+    this.#shrink()
+  }
+
+  /** Pages beyond the limit are those of what is under way; with more than these, writes wait. */
+  #mostWithWrites(): number {
+    return this.#parts.mostPages + Math.max(pagesTogether, this.#parts.mostPages >> 3)
+  }
+
+  /** Lets pages go beyond the limit, and writes in. */
+  #shrink(): void {
+    const most = this.#parts.mostPages
+    const tries = 2 + Math.ceil((2 * this.#ring.length) / handSteps)
+    for (let tried = 0; tried < tries && this.#ring.length > most; tried += 1) {
+      const page = this.#pushOut()
+      if (page !== null) this.#drop(page)
+      else if (this.#cleansUnderWay >= cleansAtOnce) break
+    }
+    // With nothing on its way to the disk, all that is there is in use by what is under way: that has an end.
+    const isOpen = () => this.#ring.length <= this.#mostWithWrites() || this.#cleansUnderWay === 0
+    while (this.#waiting.length > 0 && isOpen()) this.#waiting.shift()?.()
+  }
+
+  /** Takes a page that nobody uses out of the ring; its memory is used again. */
+  #drop(page: SumPage): void {
+    const last = this.#ring.pop()
+    if (last !== undefined && last !== page) this.#ring[this.#ring.indexOf(page)] = last
+    this.#spare.push(page.sums)
   }
 
   /** The slot is no extent's any more: what memory holds of it is void. */
@@ -230,12 +284,12 @@ export class Sums {
    * Changed ones on the hand's way are written, so that the next round finds them clean.
    */
   #pushOut(): SumPage | null {
-    for (let looked = 0; looked < 64; looked += 1) {
+    for (let looked = 0; looked < handSteps; looked += 1) {
       this.#hand = (this.#hand + 1) % this.#ring.length
       const page = this.#ring[this.#hand]
       if (page === undefined || page.pins > 0 || page.loading !== null || page.writing) continue
       if (page.used && page.slot >= 0) page.used = false
-      else if (page.changed) this.clean(page, () => undefined)
+      else if (page.changed) this.#cleanOnTheWay(page)
       else {
         this.#bySlot.delete(page.slot)
         return page
@@ -244,12 +298,25 @@ export class Sums {
     return null
   }
 
+  #cleanOnTheWay(page: SumPage): void {
+    if (this.#cleansUnderWay >= cleansAtOnce) return
+    this.#cleansUnderWay += 1
+    this.clean(page, () => {
+      this.#cleansUnderWay -= 1
+      if (this.#waiting.length > 0) this.#shrink()
+    })
+  }
+
   #read(page: SumPage, slot: number): void {
     const { data, queue } = this.#parts
     const bytes = Buffer.alloc(sectorBytes)
     queue.read(data.get(fileOfSlot(slot)), bytes, 0, sectorBytes, sumsOffset(slot), {
       diskDone: (error, got) => {
         if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
+        if (page.stale) {
+          page.stale = false
+          return this.#compute(page, slot)
+        }
         // Beyond the end of the file nothing was ever written: zeros.
         if (got < sectorBytes) bytes.fill(0, got)
         for (let block = 0; block < blocksPerSlot; block += 1) {
@@ -267,6 +334,10 @@ export class Sums {
     queue.read(data.get(fileOfSlot(slot)), bytes, 0, slotBytes, slotOffset(slot), {
       diskDone: (error, got) => {
         if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
+        if (page.stale) {
+          page.stale = false
+          return this.#compute(page, slot)
+        }
         if (got < slotBytes) bytes.fill(0, got)
         for (let block = 0; block < blocksPerSlot; block += 1) {
           const at = block * limits.blockBytes
@@ -281,6 +352,7 @@ export class Sums {
 
   #loaded(page: SumPage, error: FileError | null): void {
     const waiters = page.loading ?? []
+    page.stale = false
     page.loading = null
     for (const waiter of waiters) waiter(error)
   }
