@@ -41,7 +41,8 @@ export class Member {
   #lastReadMs: number
   /** Why the server left by its own word; empty when it did not. */
   #leaveReason = ''
-  #leftRuns: ReadonlyMap<ServerId, number> | null = null
+  /** The others' runs at that time, also where no session was open. */
+  #leftRuns: ReadonlyMap<ServerId, number | undefined> = new Map()
   #leaveSentMs = 0
   /** Since when the own disk has been recording a session, in turned time, and after which stop; null while it is not. */
   #recording: { readonly stop: number; readonly sinceMs: number } | null = null
@@ -155,7 +156,7 @@ export class Member {
       this.#decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
-    if (this.#phase === 'left' && this.#leaveReason !== 'left' && (this.#leftRuns?.get(peer) ?? run) !== run) {
+    if (this.#phase === 'left' && this.#leaveReason !== 'left' && this.#leftRuns.get(peer) !== run) {
       // Who was told the word has ended, and its new run may need this server to go on: in a new session, as any other.
       this.#decisions.removal.restarted(peer, false)
       this.#beginForming()
@@ -192,7 +193,7 @@ export class Member {
     if (this.proposer.busy && !this.proposer.withdraw()) return false
     this.#leaveReason = reason
     this.#phase = 'left'
-    this.#leftRuns = this.#session?.runs ?? null
+    this.#leftRuns = new Map(this.#others().map((other) => [other, this.#runOf(other)]))
     this.#session = null
     this.#forming.stop()
     this.#stops += 1
