@@ -128,8 +128,11 @@ export class Fetch {
       const end = Math.min(this.#endBytes, slotStart + slotBytes)
       for (let at = from; at < end; at += limits.blockBytes) {
         const start = at - this.#fromBytes
+        const block = (at - slotStart) / limits.blockBytes
+        // The disk could not give the block when its checksum was wanted: what it gives now is held against nothing.
+        if (!page.knows(block)) this.#failed = true
         const sum = sumOf(this.#into.subarray(start, start + limits.blockBytes))
-        if (sum === page.sums[(at - slotStart) / limits.blockBytes]) continue
+        if (this.#failed || sum === page.sums[block]) continue
         isSound = false
         this.#parts.rotten(at)
       }

@@ -92,6 +92,9 @@ export interface SumParts {
 /** The volume was deleted while somebody read it. */
 const givenBack = new FileError('ENOENT', 'the extent was given back')
 
+/** A block of the slot cannot be read, so its checksum is not known: the region keeps its mark. */
+const unreadable = new FileError('EUNREADABLE', 'a block cannot be read')
+
 /** Pages that are written at once on the hand's way, so that clients' calls do not wait behind thousands (E8). */
 const cleansAtOnce = 16
 /** Pages that one search for a free one looks at. */
@@ -151,7 +154,7 @@ export class Sums {
     return page !== undefined && (page.changed || page.writing)
   }
 
-  /** Makes every entry known. Calls back at once when it is. The caller has pinned the page. */
+  /** Makes every entry known that the disk can give. Calls back at once when all are. The caller has pinned the page. */
   load(page: SumPage, done: SumsDone): void {
     if (page.isWhole) {
       page.owner?.resolved(page.extent)
@@ -188,16 +191,18 @@ export class Sums {
   cleanAll(isLate: () => boolean, done: (error: FileError | null, isWhole: boolean) => void): void {
     const changed = this.#ring.filter((page) => page.changed || page.writing)
     let open = 1
+    let isWhole = true
     let failed: FileError | null = null
     const part = (error: FileError | null) => {
-      failed ??= error
+      if (error === unreadable) isWhole = false
+      else failed ??= error
       open -= 1
       while (open < cleansAtOnce && changed.length > 0 && failed === null && !isLate()) {
         const page = changed.pop()
         open += 1
         if (page !== undefined) this.clean(page, part)
       }
-      if (open === 0) done(failed, changed.length === 0)
+      if (open === 0) done(failed, isWhole && changed.length === 0)
     }
     this.#parts.queue.turn(() => part(null))
   }
@@ -312,8 +317,9 @@ export class Sums {
     const bytes = Buffer.alloc(sectorBytes)
     queue.read(data.get(fileOfSlot(slot)), bytes, 0, sectorBytes, sumsOffset(slot), {
       diskDone: (error, got) => {
-        if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
-        if (page.stale) {
+        if (page.slot !== slot) return this.#loaded(page, givenBack)
+        // Unreadable checksums are no reason to withhold the data: they are computed from it, for this run.
+        if (error !== null || page.stale) {
           page.stale = false
           return this.#compute(page, slot)
         }
@@ -333,7 +339,8 @@ export class Sums {
     const bytes = Buffer.allocUnsafe(slotBytes)
     queue.read(data.get(fileOfSlot(slot)), bytes, 0, slotBytes, slotOffset(slot), {
       diskDone: (error, got) => {
-        if (error !== null || page.slot !== slot) return this.#loaded(page, error ?? givenBack)
+        if (page.slot !== slot) return this.#loaded(page, givenBack)
+        if (error !== null) return this.#computeBlock(page, slot, 0)
         if (page.stale) {
           page.stale = false
           return this.#compute(page, slot)
@@ -341,13 +348,37 @@ export class Sums {
         if (got < slotBytes) bytes.fill(0, got)
         for (let block = 0; block < blocksPerSlot; block += 1) {
           const at = block * limits.blockBytes
-          if (!page.knows(block)) page.set(block, sumOf(bytes.subarray(at, at + limits.blockBytes)))
+          if (!page.knows(block)) page.learn(block, sumOf(bytes.subarray(at, at + limits.blockBytes)))
         }
-        page.changed = true
-        page.owner?.resolved(page.extent)
-        this.#loaded(page, null)
+        this.#computed(page)
       },
     })
+  }
+
+  /** One bad sector is one block: the others of its slot are computed one by one, its own stays unknown. */
+  #computeBlock(page: SumPage, slot: number, block: number): void {
+    if (page.slot !== slot) return this.#loaded(page, givenBack)
+    if (block >= blocksPerSlot) return this.#computed(page)
+    if (page.knows(block)) return this.#computeBlock(page, slot, block + 1)
+    const { data, queue } = this.#parts
+    const bytes = Buffer.alloc(limits.blockBytes)
+    const offset = slotOffset(slot) + block * limits.blockBytes
+    queue.read(data.get(fileOfSlot(slot)), bytes, 0, bytes.length, offset, {
+      diskDone: (error) => {
+        // A change that failed meanwhile: whatever was read of it, it is computed anew when it is asked for.
+        const isSure = error === null && !page.stale && page.slot === slot
+        if (isSure && !page.knows(block)) page.learn(block, sumOf(bytes))
+        this.#computeBlock(page, slot, block + 1)
+      },
+    })
+  }
+
+  /** Only what lies in doubt, so in a marked region, is for the disk (C1); the rest is computed for this run only. */
+  #computed(page: SumPage): void {
+    const isDoubtful = page.owner?.isDoubtful(page.extent) === true
+    if (isDoubtful) page.changed = true
+    if (isDoubtful && page.isWhole) page.owner?.resolved(page.extent)
+    this.#loaded(page, null)
   }
 
   #loaded(page: SumPage, error: FileError | null): void {
@@ -365,7 +396,7 @@ export class Sums {
     this.load(page, (error) => {
       page.pins -= 1
       if (page.slot !== slot) return this.#written(page, slot, null)
-      if (error !== null) return this.#written(page, slot, error)
+      if (error !== null || !page.isWhole) return this.#written(page, slot, error ?? unreadable)
       const file = fileOfSlot(slot)
       const bytes = Buffer.from(new Uint8Array(page.sums.buffer, page.sums.byteOffset, sectorBytes))
       page.changed = false
