@@ -116,11 +116,11 @@ export const parts = {
   },
   install: {
     kind: 'files',
-    about: 'npm ci with npm 10 and 11, bare machine',
+    about: 'npm ci with npm 10 and 11, the demo with each client, bare machine',
     glob: 'test/run/**/*.test.ts',
     concurrency: 1,
     fileMinutes: 8,
-    tools: [],
+    tools: ['qemu-io', 'nbdcopy'],
   },
   claims: program('every claim has its tests', 'build/claims.ts'),
 } as const satisfies Record<string, Part>

@@ -201,6 +201,8 @@ const overviewSnapshot = `- main:
     - definition: tiebreaker tie
     - term: Connected here
     - definition: 192.168.1.50 (NBD)
+    - term: Disk here checked
+    - definition: not yet (once a week, by itself)
     - term: Since start, here
     - definition: 41 GB read, 13 GB written
   - link "New shared disk":

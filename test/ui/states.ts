@@ -50,7 +50,7 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
     progress: null,
     startedMs: null,
     endedMs: minutesAgo(3_000),
-    readBytes: 300 * GB,
+    readBytes: 0,
     repairedBytes: 0,
     unreadablePieces: 0,
   },
