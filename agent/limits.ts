@@ -131,8 +131,9 @@ export const limits = {
   returnBackoffMs: 1_000,
   returnBackoffMaxMs: 60_000,
 
-  /** R3: milliseconds after which a server that does not answer is not asked for a good block any more. */
-  repairAnswerMs: 5_000,
+  /** R3: milliseconds after which a server that does not answer is not asked for a good block any more; longer than a hung one
+   * may stay (E8), so that nobody gets an error for what only takes its time. */
+  repairAnswerMs: 15_000,
   /** Bytes a second that a scrub reads at most: a TiB in 18 hours; beside clients a piece a second. */
   scrubBytesPerSecond: 16 * MiB,
   /** Milliseconds from the end of one scrub to the beginning of the next: a week. */
@@ -236,6 +237,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')
   check(of.leaseMs < of.diskOverdueMs, 'a disk is judged more slowly than a lease')
   check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')
+  check(of.memberOverdueMs < of.repairAnswerMs, 'who is hung is out before a repair gives up on it')
   check(of.unconfirmedWrites > of.volumeRequests, 'a volume executes as many writes as it may')
   check(3 * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes, 'what a member tells fits a message')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')

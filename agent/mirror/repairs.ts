@@ -42,6 +42,9 @@ export class Repairs {
   #nextRequest = 1
   #session = 0
   #others: readonly ServerId[] = []
+  /** Repairs that are being written here, and who waits until they have ended. */
+  #executing = 0
+  #drained: (() => void) | null = null
   /** Since the agent's start; only what was written over here. */
   repairedBytes = 0
 
@@ -54,11 +57,23 @@ export class Repairs {
     this.#others = others
   }
 
-  /** What was asked in it is answered with null; its reads begin again in the next one. */
-  endSession(): void {
+  /**
+   * What was asked in it is answered with null; its reads begin again in the next one. Calls back when what is being
+   * written here has ended (E9): the range is held no more, and a write of the next session must not meet it.
+   */
+  endSession(drained: () => void): void {
     this.#session = 0
     this.#others = []
     for (const request of [...this.#questions.keys()]) this.#answer(request, null)
+    this.#drained = drained
+    this.#tellDrained()
+  }
+
+  #tellDrained(): void {
+    const drained = this.#drained
+    if (drained === null || this.#executing > 0) return
+    this.#drained = null
+    drained()
   }
 
   /** Called a few times a second: who does not answer is not waited for for ever. */
@@ -79,7 +94,8 @@ export class Repairs {
       if (session === 0 || session !== this.#session) return done(null)
       const start = offsetBytes - fromBytes
       if (at >= endBytes) return done(whole.subarray(start, start + lengthBytes))
-      const piece = Math.min(limits.copyPieceBytes, endBytes - at)
+      // Within one extent, so that what was never written beside it stays a hole.
+      const piece = Math.min(limits.extentBytes - (at % limits.extentBytes), endBytes - at)
       this.#piece(at, piece, (data) => {
         if (data === null) return done(null)
         whole.set(data, at - fromBytes)
@@ -121,12 +137,15 @@ export class Repairs {
   #write(offsetBytes: number, data: Uint8Array, from: ServerId, done: RepairDone): void {
     const { store, touched, repaired } = this.#world
     touched(offsetBytes, data.length)
+    this.#executing += 1
     store.write(offsetBytes, [data], data.length, (failure) => {
       if (failure === null) this.repairedBytes += data.length
       repaired(offsetBytes, data.length, from, failure === null)
       done(data)
       // A disk that takes nothing more cannot stay; the client has its data all the same (C6).
       if (failure === 'io') this.#world.ownReplicaFailed(failure)
+      this.#executing -= 1
+      this.#tellDrained()
     })
   }
 

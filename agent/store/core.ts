@@ -112,7 +112,7 @@ export class CoreStore implements Store {
     })
     const wrote = (file: number) => this.#syncs.wrote(file)
     const shared = { queue: this.#queue, data: start.data, fail }
-    this.#sums = new Sums({ ...shared, wrote, mostPages: options.sumPages ?? limits.sumPages })
+    this.#sums = new Sums({ ...shared, wrote, log, mostPages: options.sumPages ?? limits.sumPages })
     const parts = { log, files, commits: this.#commits, sums: this.#sums, failed: () => this.#failed !== null }
     this.#slots = new Slots({ ...shared, ...parts })
     this.#records = new FileRecords(files, start.count, () => clock.monotonicMs(), fail)

@@ -24,7 +24,7 @@ export class Dirty {
   #cost = 0
   #runningBytes = 0
   #runningCost = 0
-  /** Cost that this disk syncs in a millisecond. A slow guess first: twenty seeks a second. */
+  /** Cost that this disk syncs in a millisecond. A slow guess first: 64 MiB or some 250 seeks a second. */
   #ratePerMs = (64 * 1024 * 1024) / 1000
 
   /** These whole blocks of one slot were written. */

@@ -7,6 +7,7 @@
  * before the mark comes off. After an unclean end the entries of marked regions on the disk are worth nothing; there
  * `load` reads the slot itself and computes them anew (C2).
  */
+import type { Log } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import { sumOf, zeroSum } from './checksum.ts'
 import type { DataFiles } from './data-files.ts'
@@ -85,6 +86,7 @@ export interface SumParts {
   /** Something went into a data file that the next sync must cover. */
   readonly wrote: (file: number) => void
   readonly fail: (error: FileError) => void
+  readonly log: Log
   /** Pages kept in memory; beyond it only those in use. */
   readonly mostPages: number
 }
@@ -306,8 +308,10 @@ export class Sums {
   #cleanOnTheWay(page: SumPage): void {
     if (this.#cleansUnderWay >= cleansAtOnce) return
     this.#cleansUnderWay += 1
-    this.clean(page, () => {
+    this.clean(page, (error) => {
       this.#cleansUnderWay -= 1
+      // A disk that does not let this page go must not hold all writes: each failure lets one in.
+      if (error !== null) this.#waiting.shift()?.()
       if (this.#waiting.length > 0) this.#shrink()
     })
   }
@@ -319,6 +323,7 @@ export class Sums {
       diskDone: (error, got) => {
         if (page.slot !== slot) return this.#loaded(page, givenBack)
         // Unreadable checksums are no reason to withhold the data: they are computed from it, for this run.
+        if (error !== null) this.#tellUnchecked(error, page.extent)
         if (error !== null || page.stale) {
           page.stale = false
           return this.#compute(page, slot)
@@ -331,6 +336,11 @@ export class Sums {
         this.#loaded(page, null)
       },
     })
+  }
+
+  #tellUnchecked({ message }: FileError, extent: number): void {
+    const words = 'block checksums cannot be read: what stands there now is taken for right'
+    this.#parts.log.error({ extent, error: message }, words)
   }
 
   /** C2: from the slot's own bytes. What is written there meanwhile is known already and stays. */

@@ -7,7 +7,7 @@ import { type LinkEvents, type Links, type Message, volumeKeyOf } from '../link/
 import { ArbiterClient } from '../membership/arbiter-client.ts'
 import { Heartbeats } from '../membership/heartbeats.ts'
 import { Silence } from '../membership/lease.ts'
-import { RecordFile, readVolumeRecords, type VolumeRecord } from '../membership/record.ts'
+import { RecordFile, readVolumeRecords, recordKey, type VolumeRecord } from '../membership/record.ts'
 import { Registers } from '../membership/register.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore, Store } from '../store/replica.ts'
@@ -77,8 +77,10 @@ export class Engine implements LinkEvents, BlockDevices {
       else if (record.prepared) this.creations.resume(record, replica)
       else this.open(record, replica)
     }
-    const known = new Set<string>(found.map((record) => record.known.volumeId))
-    for (const replica of replicas.values()) if (!known.has(replica.volumeId)) this.#withoutRecord(replica)
+    const known = new Set([...found.map((record) => recordKey(record.known.volumeId)), ...unreadable])
+    for (const replica of replicas.values()) {
+      if (!known.has(recordKey(replica.volumeId))) this.#withoutRecord(replica)
+    }
     this.#tick()
   }
 

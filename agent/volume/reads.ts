@@ -31,7 +31,8 @@ export class Reads {
     const { store, overdue, repairs, again } = this.#world
     const session = this.#world.session()
     const isOver = () => session === 0 || session !== this.#world.session()
-    overdue.readBegan(request)
+    // E8: what the agent reads of its own accord keeps nobody waiting.
+    if (request.connection.isInternal !== true) overdue.readBegan(request)
     store.read(request.offsetBytes, request.lengthBytes, (failure, data) => {
       overdue.readEnded(request)
       if (isOver()) again(request)

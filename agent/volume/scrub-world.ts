@@ -1,3 +1,4 @@
+import { handBack } from '../kit/slabs.ts'
 import type { ScrubWorld } from './scrub.ts'
 import type { Volume } from './volume.ts'
 
@@ -13,7 +14,10 @@ export function scrubWorld(volume: Volume): ScrubWorld {
     clock: world.clock,
     store,
     read: (offsetBytes, lengthBytes, done) =>
-      volume.submitRead(connection, offsetBytes, lengthBytes, (failure) => done(failure === null)),
+      volume.submitRead(connection, offsetBytes, lengthBytes, (failure, chunks) => {
+        handBack(chunks)
+        done(failure === null)
+      }),
     isBusy: () => volume.requestsUnderWay > busyRequests,
     repairedBytes: () => volume.repairs.repairedBytes,
     load: () => world.records.get(key),

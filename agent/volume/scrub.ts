@@ -95,7 +95,8 @@ export class Scrub {
     const passedMs = nowMs - this.#lastTickMs
     this.#lastTickMs = nowMs
     if (this.#record.startedMs === null) {
-      if (clock.wallMs() - this.#record.endedMs >= limits.scrubEveryMs) this.now()
+      // Either way: a clock that was set back must not put the next one off for as long.
+      if (Math.abs(clock.wallMs() - this.#record.endedMs) >= limits.scrubEveryMs) this.now()
       return
     }
     const mostBytes = limits.scrubBytesPerSecond

@@ -280,8 +280,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.settler.end()
     this.copier.end(null)
     this.#reading.endSession()
-    this.repairs.endSession()
-    let open = 3
+    let open = 4
     const one = () => {
       open -= 1
       if (open === 0) drained()
@@ -289,6 +288,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.outgoing.endSession(one)
     this.incoming.refuse(one)
     this.copyTarget.refuse(one)
+    this.repairs.endSession(one)
     this.world.changed()
   }
 

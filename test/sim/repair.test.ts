@@ -125,3 +125,35 @@ it('a write waits until the repair of its range has ended: the repair never come
     assert.ok(cluster.equal(0, 1))
   }
 })
+
+it('what was never written beside a repaired block takes no space', async () => {
+  const cluster = await new Directed(2).begin()
+  const write = cluster.write(cluster.attach(0), 4096, 8)
+  cluster.until('written', () => write.answer === null)
+  const allocated = cluster.volume(0).store.allocatedBytes()
+  assert.equal(cluster.server(0).disk.rot(block(8)), 1)
+  const read = cluster.read(cluster.attach(0), 0, MiB)
+  cluster.until('read', () => read.answer === null)
+  assert.equal(cluster.volume(0).repairs.repairedBytes, limits.extentBytes)
+  assert.equal(cluster.volume(0).store.allocatedBytes(), allocated)
+})
+
+it('a session that ends waits for the repair that is being written (E9)', async () => {
+  const cluster = await begin(3)
+  assert.equal(cluster.server(0).disk.rot(block(8)), 1)
+  let isAnswered = false
+  cluster.lost = ({ message, to }) => {
+    isAnswered ||= message.type === 'copy' && to === cluster.server(0)
+    return false
+  }
+  cluster.read(cluster.attach(0), 4096)
+  cluster.until('the good block is on its way', () => isAnswered)
+  cluster.server(0).disk.fault = 'hang'
+  cluster.server(2).kill()
+  cluster.until('the session has ended', () => cluster.volume(0).member.phase !== 'open')
+  cluster.pass(3_000)
+  assert.equal(cluster.volume(0).member.phase, 'stopping')
+  cluster.server(0).disk.fault = 'none'
+  cluster.until('the two go on', () => cluster.serves(0) && cluster.inSync(0) === 'ab')
+  assert.deepEqual(readAt(cluster, 0, 4096), [null, 8])
+})

@@ -5,7 +5,7 @@ import type { DataFiles } from '../../../agent/store/data-files.ts'
 import { DiskQueue } from '../../../agent/store/disk-queue.ts'
 import type { BlockFile } from '../../../agent/store/files.ts'
 import { type SumOwner, Sums } from '../../../agent/store/sums.ts'
-import { VirtualClock } from './world.ts'
+import { quiet, VirtualClock } from './world.ts'
 
 const mostPages = 256
 
@@ -24,7 +24,7 @@ it('many more slots than pages: a few are written at once, few more than the lim
   // All that Sums asks of the data files is the one that a slot lies in.
   const data = { get: () => file } as unknown as DataFiles
   const fail = () => assert.fail('no write fails here')
-  const sums = new Sums({ queue, data, wrote: () => undefined, fail, mostPages })
+  const sums = new Sums({ queue, data, wrote: () => undefined, fail, log: quiet, mostPages })
   const nothing = () => undefined
   const owner: SumOwner = { isDoubtful: () => false, resolved: nothing, sumsBegin: nothing, sumsEnd: nothing }
   let entered = 0
