@@ -11,23 +11,18 @@ import { CommitCount } from './commit-count.ts'
 import { Commits } from './commits.ts'
 import { DataFiles } from './data-files.ts'
 import { DiskQueue } from './disk-queue.ts'
-import { ExtentMap } from './extent-map.ts'
+import { FailureRecord } from './failure-record.ts'
 import { StoreFigures } from './figures.ts'
-import { type BlockFile, FileError, type Files, failureOf } from './files.ts'
-import { marksFilePath } from './format.ts'
-import type { Index, IndexContents, IndexOpener, IndexVolume } from './index.ts'
-import { Marks } from './marks.ts'
-import { createMarksFile, openMarksFile } from './marks-file.ts'
+import { FileError, type Files, failureOf } from './files.ts'
+import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { doubtSums, gradeMarks } from './previous-end.ts'
 import { FileRecords } from './records.ts'
 import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
-import { DiskReplica } from './replica-disk.ts'
+import { ReplicaSet } from './replica-set.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 import { makeStore, openOrForget, readStoreFile, usedFiles } from './store-folder.ts'
-import { SumDoubt } from './sum-doubt.ts'
-import { sumsAreSaved } from './sum-save.ts'
 import { Sums } from './sums.ts'
 import { Syncs } from './syncs.ts'
 import { damaged, inUse, openingFailed } from './trouble.ts'
@@ -61,14 +56,10 @@ export class CoreStore implements Store {
   readonly #sums: Sums
   readonly #count: CommitCount
   #foundCount = 0
-  readonly #replicas = new Map<VolumeId, DiskReplica>()
-  readonly #marksFiles = new Map<VolumeId, BlockFile>()
-  #lastVolume: number
-  #counter = 0
-  #failed: FileError | null = null
+  readonly #replicas: ReplicaSet
+  readonly #failure: FailureRecord
   #spaceTimer: Timer | null = null
   #closed = false
-  #toldUnsaved = false
 
   private constructor(
     options: CoreOptions,
@@ -89,34 +80,25 @@ export class CoreStore implements Store {
     this.#count = start.count
     this.#index = start.index
     this.#data = start.data
-    this.#lastVolume = start.lastVolume
-    const { clock, files, log } = options
-    const fail = (error: FileError) => this.#fail(error)
+    const { bootId, clock, files, log } = options
+    const { count, data, index, run } = start
+    const marks = () => this.#replicas.all().map(({ parts }) => parts.marks)
+    this.#failure = new FailureRecord({ clock, log, files, run, bootId, count, marks })
+    const failed = () => this.#failure.error !== null
+    const fail = (error: FileError) => this.#failure.fail(error)
     this.#queue = new DiskQueue(clock)
-    this.#syncs = new Syncs({
-      clock,
-      queue: this.#queue,
-      data: start.data,
-      index: start.index,
-      count: start.count,
-      figures: this.figures,
-      fail,
-    })
-    this.#commits = new Commits({
-      clock,
-      index: start.index,
-      queue: this.#queue,
-      data: start.data,
-      wrote: (file) => this.#syncs.wrote(file),
-      committed: () => this.#syncs.committed(),
-    })
+    const queue = this.#queue
+    this.#syncs = new Syncs({ clock, queue, data, index, count, figures: this.figures, fail })
     const wrote = (file: number) => this.#syncs.wrote(file)
-    const shared = { queue: this.#queue, data: start.data, fail }
-    this.#sums = new Sums({ ...shared, wrote, log, mostPages: options.sumPages ?? limits.sumPages })
-    const parts = { log, files, commits: this.#commits, sums: this.#sums, failed: () => this.#failed !== null }
-    this.#slots = new Slots({ ...shared, ...parts })
-    this.#records = new FileRecords(files, start.count, () => clock.monotonicMs(), fail)
+    const committed = () => this.#syncs.committed()
+    this.#commits = new Commits({ clock, index, queue, data, wrote, committed })
+    this.#sums = new Sums({ queue, data, fail, wrote, log, mostPages: options.sumPages ?? limits.sumPages })
+    const { commits, sums, syncs } = { commits: this.#commits, sums: this.#sums, syncs: this.#syncs }
+    this.#slots = new Slots({ queue, data, fail, log, files, commits, sums, failed })
+    this.#records = new FileRecords(files, count, () => clock.monotonicMs(), fail)
     this.records = this.#records
+    const shared = { clock, log, files, run, index, queue, data, slots: this.#slots, commits, syncs, sums, count }
+    this.#replicas = new ReplicaSet({ ...shared, failed, fail }, start.lastVolume)
   }
 
   /** Opens the folder, or makes it a store. Throws UserError (in words) or FileError; the lock is free again then. */
@@ -163,14 +145,13 @@ export class CoreStore implements Store {
     const { lastVolume, storeId } = contents
     const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume, storeId, count })
     yield* store.#records.load()
-    yield* store.#loadReplicas(contents)
+    yield* store.#replicas.load(contents)
     store.#foundCount = count.value
     // First the doubt is durable, then the new run: a crash in between only grades again, and never better.
     // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
-    if (previousEnd !== 'first')
-      yield* gradeMarks([...store.#replicas.values()], previousEnd === 'lossy' ? 'lossy' : 'torn')
-    if (before?.sums !== true) doubtSums(store.#replicas.values())
+    if (previousEnd !== 'first') yield* gradeMarks(store.#replicas.all(), previousEnd === 'lossy' ? 'lossy' : 'torn')
+    if (before?.sums !== true) doubtSums(store.#replicas.all())
     const commits = count.next()
     yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
     count.ended(commits)
@@ -190,7 +171,7 @@ export class CoreStore implements Store {
   }
 
   replicas(): readonly ReplicaStore[] {
-    return [...this.#replicas.values()]
+    return this.#replicas.all()
   }
 
   createReplica(
@@ -200,10 +181,8 @@ export class CoreStore implements Store {
   ): void {
     const fits = sizeBytes % limits.blockBytes === 0 && sizeBytes > 0 && sizeBytes <= limits.volumeMaxBytes
     invariant(fits, 'S4', `a replica cannot have ${sizeBytes} bytes`)
-    invariant(!this.#replicas.has(id), 'S5', `replica ${id} is there already`)
-    this.#lastVolume += 1
-    const volume = { number: this.#lastVolume, id, sizeBytes }
-    runSteps(this.#createSteps(volume), (error, replica) => {
+    invariant(this.#replicas.get(id) === undefined, 'S5', `replica ${id} is there already`)
+    runSteps(this.#replicas.create(id, sizeBytes), (error, replica) => {
       if (error) done(this.#failedChange(error))
       else done(null, replica)
     })
@@ -212,9 +191,7 @@ export class CoreStore implements Store {
   deleteReplica(id: VolumeId, done: StoreDone): void {
     const replica = this.#replicas.get(id)
     invariant(replica !== undefined, 'S5', `there is no replica ${id}`)
-    this.#replicas.delete(id)
-    replica.retire()
-    runSteps(this.#deleteSteps(replica), (error) => done(error ? this.#failedChange(error) : null))
+    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
   }
 
   freeBytes(): number | null {
@@ -229,6 +206,7 @@ export class CoreStore implements Store {
   /** The agent dies: no callback comes any more. For the simulator only; a real agent just dies. */
   abandon(): void {
     this.#closed = true
+    this.#failure.close()
     this.#syncs.stop()
     this.#queue.stop()
     this.#spaceTimer?.cancel()
@@ -237,6 +215,7 @@ export class CoreStore implements Store {
   close(done: StoreDone): void {
     invariant(!this.#closed, 'S5', 'a store is closed twice')
     this.#closed = true
+    this.#failure.close()
     this.#syncs.stop()
     this.#spaceTimer?.cancel()
     let answered = false
@@ -255,7 +234,7 @@ export class CoreStore implements Store {
       answer('io')
     })
     runSteps(closeSteps(this.#closing()), (error) =>
-      answer(error ? this.#failureOf(error) : this.#failed === null ? null : 'io'),
+      answer(error ? this.#failureOf(error) : this.#failure.error === null ? null : 'io'),
     )
   }
 
@@ -267,123 +246,14 @@ export class CoreStore implements Store {
   /** A commit or sync in the middle of it failed: other people's commits may be lost with it. */
   #failedChange(error: unknown): StoreFailure {
     const failure = this.#failureOf(error)
-    if (failure === 'io' && error instanceof FileError) this.#fail(error)
+    if (failure === 'io' && error instanceof FileError) this.#failure.fail(error)
     return failure
-  }
-
-  /** Once failed, a store takes nothing more in this run; its marked regions count as lossy (C2). */
-  #fail(error: FileError): void {
-    if (this.#failed !== null) return
-    this.#failed = error
-    this.#options.log.error({ code: error.code, error: error.message }, 'the storage folder failed')
-    // At the end of the store its closing says so (closing.ts).
-    if (!this.#closed) this.#recordFailure()
-  }
-
-  /** C2: durable as soon as the disk takes it: until then a kill would leave what its marks cover for merely torn. */
-  #recordFailure(): void {
-    const { bootId, clock, files, log } = this.#options
-    let left = this.#replicas.size + 1
-    let isSaved = true
-    const saved = (failure: FileError | null) => {
-      left -= 1
-      if (failure !== null) isSaved = false
-      if (left > 0 || isSaved || this.#closed) return
-      if (!this.#toldUnsaved) log.warn({ error: failure?.message }, 'the failure could not be written down yet')
-      this.#toldUnsaved = true
-      clock.after(limits.failureRecordMs, () => this.#closed || this.#recordFailure())
-    }
-    for (const replica of this.#replicas.values()) replica.parts.marks.allLossy(saved)
-    const facts = { run: this.run, bootId, commits: this.#count.next() }
-    const record = { ...facts, end: 'running', failed: true, sums: false } as const
-    runSteps(writeRun(files, record), (failure) => saved(failure instanceof FileError ? failure : null))
-  }
-
-  #addReplica(volume: IndexVolume, file: BlockFile): DiskReplica {
-    const { clock, log } = this.#options
-    const regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
-    const map = new ExtentMap(Math.ceil(volume.sizeBytes / limits.extentBytes))
-    const doubt = new SumDoubt()
-    const sums = this.#sums
-    const parts = {
-      queue: this.#queue,
-      data: this.#data,
-      slots: this.#slots,
-      commits: this.#commits,
-      syncs: this.#syncs,
-      sums,
-      doubt,
-    }
-    const saved = (region: number) => sumsAreSaved({ map, sums, doubt }, region)
-    const marks = new Marks(
-      {
-        clock,
-        queue: this.#queue,
-        syncs: this.#syncs,
-        file,
-        volumeId: volume.id,
-        sumsAreSaved: saved,
-        count: this.#count,
-      },
-      regionCount,
-    )
-    const replica = new DiskReplica(
-      {
-        ...parts,
-        clock,
-        marks,
-        map,
-        nextGeneration: () => {
-          this.#counter += 1
-          return { run: this.run, counter: this.#counter }
-        },
-        failed: () => this.#failed !== null,
-        fail: (error) => this.#fail(error),
-        rotten: (volume, offsetBytes) =>
-          log.error({ volume, offsetBytes }, 'a block does not fit its checksum: the disk changed it'),
-      },
-      volume,
-    )
-    this.#replicas.set(volume.id, replica)
-    this.#marksFiles.set(volume.id, file)
-    return replica
-  }
-
-  *#loadReplicas(contents: IndexContents): Steps<void> {
-    const byNumber = new Map<number, DiskReplica>()
-    for (const volume of contents.volumes) {
-      const file = yield* wait<BlockFile>((done) => this.#options.files.open(marksFilePath(volume.id), false, done))
-      const replica = this.#addReplica(volume, file)
-      this.#count.found(yield* openMarksFile(file, volume, replica.parts.marks))
-      byNumber.set(volume.number, replica)
-    }
-    for (const row of contents.regions) {
-      const replica = byNumber.get(row.volume)
-      if (replica === undefined || row.slots === null || row.slots.length !== 256)
-        throw damaged('index.db', 'a row names no volume')
-      for (const slot of replica.parts.map.loadRow(row.region, row.slots)) {
-        if (!this.#slots.loadMapped(slot)) throw damaged('index.db', `slot ${slot} is claimed twice`)
-      }
-    }
-    for (const row of contents.groups) if (row.doubtful) this.#slots.loadDoubtful(row.group, row.doubtful)
-    yield* this.#removeStrayMarks()
-  }
-
-  /** Marks files of volumes that were half made, or deleted, when the agent died. */
-  *#removeStrayMarks(): Steps<void> {
-    const names = yield* wait<string[]>((done) => this.#options.files.list('marks', done))
-    const known = new Set([...this.#replicas.keys()].map((id) => marksFilePath(id)))
-    const strays = names.map((name) => `marks/${name}`).filter((path) => !known.has(path))
-    if (strays.length === 0) return
-    // A killed run's deletion may stand in the page cache only: after a power cut the volume is back and needs its marks.
-    yield* wait((done) => this.#index.sync(done))
-    for (const path of strays) yield* wait((done) => this.#options.files.remove(path, done))
   }
 
   /** What the run before wrote may still be in the page cache only. */
   #countAllDirty(): void {
     for (const number of this.#data.numbers()) this.#syncs.wrote(number)
-    for (const replica of this.#replicas.values()) this.#syncs.wroteOther(replica.parts.marks)
+    for (const replica of this.#replicas.all()) this.#syncs.wroteOther(replica.parts.marks)
     this.#syncs.committed()
   }
 
@@ -393,30 +263,6 @@ export class CoreStore implements Store {
         if (!this.#closed) this.#watchSpace()
       })
     })
-  }
-
-  *#createSteps(volume: IndexVolume): Steps<ReplicaStore> {
-    const file = yield* createMarksFile(this.#options.files, volume)
-    this.#commits.addVolume(volume)
-    yield* wait((done) => this.#commits.durable(done))
-    return this.#addReplica(volume, file)
-  }
-
-  *#deleteSteps(replica: DiskReplica): Steps<void> {
-    const { map } = replica.parts
-    const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
-    for (let extent = map.firstMapped(0, extents); extent >= 0; extent = map.firstMapped(extent + 1, extents)) {
-      this.#sums.forget(map.get(extent))
-      this.#slots.free(map.get(extent))
-    }
-    this.#commits.removeVolume(replica.number)
-    yield* wait((done) => this.#commits.durable(done))
-    const file = this.#marksFiles.get(replica.volumeId)
-    this.#marksFiles.delete(replica.volumeId)
-    this.#syncs.forget(replica.parts.marks)
-    if (file) yield* wait((done) => file.close(done))
-    yield* wait((done) => this.#options.files.remove(marksFilePath(replica.volumeId), done))
-    yield* wait((done) => this.#options.files.syncFolder('marks', done))
   }
 
   #closing(): ClosingParts {
@@ -430,11 +276,11 @@ export class CoreStore implements Store {
       count: this.#count,
       data: this.#data,
       index: this.#index,
-      replicas: [...this.#replicas.values()].map(({ parts }) => parts),
-      marksFiles: [...this.#marksFiles.values()],
-      failed: () => this.#failed,
+      replicas: this.#replicas.all().map(({ parts }) => parts),
+      marksFiles: this.#replicas.marksFiles(),
+      failed: () => this.#failure.error,
       fail: (error) => {
-        this.#failed ??= error
+        this.#failure.error ??= error
       },
     }
   }

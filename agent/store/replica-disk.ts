@@ -19,6 +19,7 @@ import type { ExtentMap } from './extent-map.ts'
 import { Fetch, type FetchParts, runLength } from './fetch.ts'
 import { type FileError, failureOf } from './files.ts'
 import { fileOfSlot, regionExtents, slotBytes, slotOffset } from './format.ts'
+import { Mappings } from './mappings.ts'
 import type { Marks } from './marks.ts'
 import { Operation, type OperationHost, OperationList } from './operation.ts'
 import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone, StoreReadFailure } from './replica.ts'
@@ -60,9 +61,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   /** What is read: handed back by whoever has passed it on (decision 0007). */
   readonly #memory = new SlabPieces()
   readonly #operations = new OperationList()
-  /** Commits under way for new mappings: a write into a mapping not yet committed waits for it too. */
-  readonly #uncommitted = new Map<number, number>()
-  #commitNumber = 0
+  readonly #mappings: Mappings
   readonly #fetchParts: FetchParts
   #gone = false
 
@@ -73,6 +72,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.sizeBytes = volume.sizeBytes
     this.regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
     const { queue, data, map, sums } = parts
+    this.#mappings = new Mappings(parts, this, volume)
     this.#fetchParts = { queue, data, map, sums, rotten: (offsetBytes) => parts.rotten(volume.id, offsetBytes) }
   }
 
@@ -267,7 +267,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
 
   /** Gives slots to what has none, then writes. */
   #store(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
-    const missing = this.#missing(offsetBytes, lengthBytes)
+    const missing = this.#mappings.missing(offsetBytes, lengthBytes)
     if (missing === 0) return this.#place(operation, offsetBytes, chunks, lengthBytes)
     this.parts.slots.want(missing, (failure) => {
       operation.failure = failure
@@ -306,19 +306,10 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.parts.marks.endSums(Math.floor(extent / regionExtents))
   }
 
-  #missing(offsetBytes: number, lengthBytes: number): number {
-    const last = Math.floor((offsetBytes + lengthBytes - 1) / slotBytes)
-    let missing = 0
-    for (let extent = Math.floor(offsetBytes / slotBytes); extent <= last; extent++) {
-      if (this.parts.map.get(extent) < 0) missing += 1
-    }
-    return missing
-  }
-
   #place(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
     const { data, queue, map } = this.parts
     const end = offsetBytes + lengthBytes
-    const fresh = this.#allocate(operation, offsetBytes, end)
+    const fresh = this.#mappings.allocate(operation, offsetBytes, end)
     operation.summed(offsetBytes, end)
     sumWrite(this.parts, this, offsetBytes, chunks, end)
     const cutter = new ChunkCutter(chunks)
@@ -353,42 +344,6 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     queue.write(data.get(number), pieces, length, slotOffset(slot) + inSlot, fresh, operation)
   }
 
-  /** Gives slots to the extents that have none. @returns whether the range has new ones, or not yet committed ones */
-  #allocate(operation: Operation, offsetBytes: number, end: number): boolean {
-    const { map, slots, commits } = this.parts
-    let fresh = false
-    for (let extent = Math.floor(offsetBytes / slotBytes); extent * slotBytes < end; extent++) {
-      if (map.get(extent) < 0) {
-        const slot = slots.take()
-        map.set(extent, slot)
-        this.parts.sums.fresh(slot, this, extent)
-        const region = Math.floor(extent / regionExtents)
-        commits.touchRegion(this.number, map, region)
-        const { run, counter } = this.parts.nextGeneration()
-        commits.header({ state: 'data', slot, volumeId: this.volumeId, extent, run, counter })
-        this.#uncommitted.set(extent, this.#commitNumber + 1)
-        fresh = true
-      } else if (this.#uncommitted.size > 0 && this.#uncommitted.has(extent)) fresh = true
-    }
-    if (fresh) this.#awaitCommit(operation)
-    return fresh
-  }
-
-  /** The operation also waits until all mappings made so far are committed. */
-  #awaitCommit(operation: Operation): void {
-    this.#commitNumber += 1
-    const number = this.#commitNumber
-    operation.left += 1
-    this.parts.commits.wait((error) => {
-      for (const [extent, of] of this.#uncommitted) if (of <= number) this.#uncommitted.delete(extent)
-      if (error !== null) {
-        this.parts.fail(error)
-        operation.failure ??= 'io'
-      }
-      operation.part()
-    })
-  }
-
   /** Zeroes or discards. Where nothing is stored already, nothing changes, and no mark is needed. */
   #change(offsetBytes: number, lengthBytes: number, unmap: boolean, partial: boolean, done: StoreDone): void {
     this.#inside(offsetBytes, lengthBytes)
@@ -411,7 +366,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
       operation.summed(offsetBytes, end)
       for (let extent = map.firstMapped(from, to); extent >= 0; extent = map.firstMapped(extent + 1, to)) {
         if (unmap && extent >= wholeFirst && extent < wholeEnd) {
-          this.#unmap(extent)
+          this.#mappings.unmap(extent)
           changed = true
         } else {
           const slot = map.get(extent)
@@ -421,23 +376,11 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
           sumZeros(this.parts, this, extent, inSlot, length)
           this.#send(operation, [zeros.subarray(0, length)], length, slot, inSlot, false, queue, data)
           // A mapping that is being committed may be written, but is there only when committed.
-          if (this.#uncommitted.has(extent)) changed = true
+          if (this.#mappings.isUncommitted(extent)) changed = true
         }
       }
-      if (changed) this.#awaitCommit(operation)
+      if (changed) this.#mappings.awaitCommit(operation)
       operation.part()
     })
-  }
-
-  #unmap(extent: number): void {
-    const { map, slots, commits } = this.parts
-    const slot = map.get(extent)
-    map.set(extent, -1)
-    this.parts.sums.forget(slot)
-    this.parts.doubt.remove(extent)
-    slots.free(slot)
-    commits.touchRegion(this.number, map, Math.floor(extent / regionExtents))
-    const { run, counter } = this.parts.nextGeneration()
-    commits.header({ state: 'free', slot, volumeId: this.volumeId, extent, run, counter })
   }
 }

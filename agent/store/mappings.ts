@@ -1,0 +1,98 @@
+/** Which extents of one replica get a slot and lose it, and who waits until that is committed. */
+import type { VolumeId } from '../kit/ids.ts'
+import type { Commits } from './commits.ts'
+import type { ExtentMap } from './extent-map.ts'
+import type { FileError } from './files.ts'
+import { regionExtents, slotBytes } from './format.ts'
+import type { Operation } from './operation.ts'
+import type { Slots } from './slots.ts'
+import type { SumDoubt } from './sum-doubt.ts'
+import type { SumOwner, Sums } from './sums.ts'
+
+export interface MappingParts {
+  readonly map: ExtentMap
+  readonly slots: Slots
+  readonly commits: Commits
+  readonly sums: Sums
+  readonly doubt: SumDoubt
+  /** The next (run, counter) of a slot header. */
+  readonly nextGeneration: () => { run: number; counter: number }
+  readonly fail: (error: FileError) => void
+}
+
+export class Mappings {
+  readonly #parts: MappingParts
+  readonly #owner: SumOwner
+  readonly #volume: { readonly id: VolumeId; readonly number: number }
+  /** Commits under way for new mappings: a write into a mapping not yet committed waits for it too. */
+  readonly #uncommitted = new Map<number, number>()
+  #commitNumber = 0
+
+  constructor(parts: MappingParts, owner: SumOwner, volume: { readonly id: VolumeId; readonly number: number }) {
+    this.#parts = parts
+    this.#owner = owner
+    this.#volume = volume
+  }
+
+  /** Slots that a write there needs. */
+  missing(offsetBytes: number, lengthBytes: number): number {
+    const last = Math.floor((offsetBytes + lengthBytes - 1) / slotBytes)
+    let missing = 0
+    for (let extent = Math.floor(offsetBytes / slotBytes); extent <= last; extent++) {
+      if (this.#parts.map.get(extent) < 0) missing += 1
+    }
+    return missing
+  }
+
+  /** Gives slots to the extents that have none. @returns whether the range has new ones, or not yet committed ones */
+  allocate(operation: Operation, offsetBytes: number, end: number): boolean {
+    const { map, slots, commits, sums } = this.#parts
+    let fresh = false
+    for (let extent = Math.floor(offsetBytes / slotBytes); extent * slotBytes < end; extent++) {
+      if (map.get(extent) < 0) {
+        const slot = slots.take()
+        map.set(extent, slot)
+        sums.fresh(slot, this.#owner, extent)
+        commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
+        const { run, counter } = this.#parts.nextGeneration()
+        commits.header({ state: 'data', slot, volumeId: this.#volume.id, extent, run, counter })
+        this.#uncommitted.set(extent, this.#commitNumber + 1)
+        fresh = true
+      } else if (this.#uncommitted.size > 0 && this.#uncommitted.has(extent)) fresh = true
+    }
+    if (fresh) this.awaitCommit(operation)
+    return fresh
+  }
+
+  /** Takes the extent's slot away. The caller awaits the commit. */
+  unmap(extent: number): void {
+    const { map, slots, commits, sums, doubt } = this.#parts
+    const slot = map.get(extent)
+    map.set(extent, -1)
+    sums.forget(slot)
+    doubt.remove(extent)
+    slots.free(slot)
+    commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
+    const { run, counter } = this.#parts.nextGeneration()
+    commits.header({ state: 'free', slot, volumeId: this.#volume.id, extent, run, counter })
+  }
+
+  isUncommitted(extent: number): boolean {
+    return this.#uncommitted.has(extent)
+  }
+
+  /** The operation also waits until all mappings made so far are committed. */
+  awaitCommit(operation: Operation): void {
+    this.#commitNumber += 1
+    const number = this.#commitNumber
+    operation.left += 1
+    this.#parts.commits.wait((error) => {
+      for (const [extent, of] of this.#uncommitted) if (of <= number) this.#uncommitted.delete(extent)
+      if (error !== null) {
+        this.#parts.fail(error)
+        operation.failure ??= 'io'
+      }
+      operation.part()
+    })
+  }
+}
