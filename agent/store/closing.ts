@@ -29,6 +29,8 @@ export interface ClosingParts {
   readonly index: Index
   readonly replicas: readonly { readonly marks: Marks; readonly doubt: SumDoubt }[]
   readonly marksFiles: readonly BlockFile[]
+  /** Calls back when no call of a replica is under way. */
+  readonly whenIdle: (done: () => void) => void
   readonly failed: () => FileError | null
   /** From now on the store counts as failed. */
   readonly fail: (error: FileError) => void
@@ -39,6 +41,9 @@ const failureTries = 2
 
 /** @throws FileError when the end is not a clean one; everything is closed then too */
 export function* closeSteps(parts: ClosingParts): Steps<void> {
+  // Whoever closes has given up on what is still under way (a hung disk). It has not ended: what it writes would come after a
+  // clean end, or into a file that is closed. So the end is not clean before it has come; the caller does not wait for that.
+  yield* wait((done) => parts.whenIdle(() => done(null)))
   parts.slots.giveBackPool()
   yield* wait((done) => parts.slots.whenIdle(() => done(null)))
   try {

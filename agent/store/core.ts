@@ -22,7 +22,7 @@ import { ReplicaSet } from './replica-set.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
-import { makeStore, openOrForget, readStoreFile, usedFiles } from './store-folder.ts'
+import { makeStore, openDataFiles, readStoreFile } from './store-folder.ts'
 import { Sums } from './sums.ts'
 import { Syncs } from './syncs.ts'
 import { damaged, inUse, openingFailed } from './trouble.ts'
@@ -134,12 +134,7 @@ export class CoreStore implements Store {
     const before = yield* readRun(files)
     const previousEnd = endOf(before, options.bootId)
     const data = new DataFiles(files, contents.storeId)
-    const names = yield* wait<string[]>((done) => files.list('data', done))
-    const used = usedFiles(contents)
-    for (const name of names) {
-      const number = /^(\d{5,9})\.slots$/.exec(name)?.[1]
-      if (number !== undefined) yield* openOrForget(data, Number(number), used)
-    }
+    yield* openDataFiles(files, data, contents)
     const run = (before?.run ?? 0) + 1
     const count = new CommitCount(Math.max(before?.commits ?? 0, data.foundCount))
     const { lastVolume, storeId } = contents
@@ -278,6 +273,7 @@ export class CoreStore implements Store {
       index: this.#index,
       replicas: this.#replicas.all().map(({ parts }) => parts),
       marksFiles: this.#replicas.marksFiles(),
+      whenIdle: (done) => this.#replicas.whenIdle(done),
       failed: () => this.#failure.error,
       fail: (error) => {
         this.#failure.error ??= error

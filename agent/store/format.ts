@@ -84,15 +84,18 @@ export function decodeFileHeader(bytes: Buffer): { version: number; file: number
   return { version: bytes.readUInt32LE(8), file: bytes.readUInt32LE(12), storeId: bytes.toString('hex', 16, 32) }
 }
 
+/** Ascends with every allocation and freeing, over all runs: of two claims on an extent the greater holds. */
+export interface Generation {
+  readonly run: number
+  readonly counter: number
+}
+
 /** What a slot says about itself, so that the index can be made again from the data files alone. */
-export interface SlotHeader {
+export interface SlotHeader extends Generation {
   readonly state: 'data' | 'free'
   readonly slot: number
   readonly volumeId: VolumeId
   readonly extent: number
-  /** (run, counter) ascends with every allocation and freeing: of two claims on an extent the greater holds. */
-  readonly run: number
-  readonly counter: number
 }
 
 export function encodeSlotHeader(header: SlotHeader): Buffer {
@@ -129,6 +132,8 @@ export function decodeSlotHeader(bytes: Buffer): SlotHeader | null {
 export interface MarksHeader {
   readonly volumeId: VolumeId
   readonly sizeBytes: number
+  /** When the replica was made: slot headers up to then are those of one of the same id that was deleted before. */
+  readonly born: Generation
 }
 
 export function encodeMarksHeader(header: MarksHeader): Buffer {
@@ -137,6 +142,8 @@ export function encodeMarksHeader(header: MarksHeader): Buffer {
   bytes.writeUInt32LE(formatVersion, 8)
   bytes.write(header.volumeId, 16, 16, 'hex')
   bytes.writeUIntLE(header.sizeBytes, 32, 6)
+  bytes.writeUInt32LE(header.born.run, 40)
+  bytes.writeUInt32LE(header.born.counter, 44)
   bytes.writeUInt32LE(crc32(bytes.subarray(0, marksStartBytes - 4)), marksStartBytes - 4)
   return bytes
 }
@@ -146,7 +153,11 @@ export function decodeMarksHeader(header: Buffer): MarksHeader | null {
   if (bytes.length < marksStartBytes || !hasMagic(bytes, 'MBMARK01')) return null
   if (bytes.readUInt32LE(marksStartBytes - 4) !== crc32(bytes.subarray(0, marksStartBytes - 4))) return null
   if (bytes.readUInt32LE(8) !== formatVersion) return null
-  return { volumeId: volumeId(bytes.toString('hex', 16, 32)), sizeBytes: bytes.readUIntLE(32, 6) }
+  return {
+    volumeId: volumeId(bytes.toString('hex', 16, 32)),
+    sizeBytes: bytes.readUIntLE(32, 6),
+    born: { run: bytes.readUInt32LE(40), counter: bytes.readUInt32LE(44) },
+  }
 }
 
 /** The state byte of a mark entry. The order is the order of badness: the worst ever is the greatest (C2). */

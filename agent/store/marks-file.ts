@@ -1,12 +1,13 @@
 /** Making and reading a replica's marks file. It is preallocated: a mark never needs new space (C8). */
 import { limits } from '../limits.ts'
-import type { BlockFile, Files } from './files.ts'
+import { type BlockFile, FileError, type Files } from './files.ts'
 import {
   decodeCommitCount,
   decodeMark,
   decodeMarksHeader,
   encodeMark,
   encodeMarksHeader,
+  type Generation,
   markEntryBytes,
   marksFilePath,
   marksPerSector,
@@ -26,11 +27,11 @@ export const marksBytes = (sizeBytes: number): number =>
   Math.ceil(Math.ceil(sizeBytes / limits.regionBytes) / marksPerSector) * sectorBytes
 
 /** Durable, name and all, when the steps end. */
-export function* createMarksFile(files: Files, volume: IndexVolume): Steps<BlockFile> {
+export function* createMarksFile(files: Files, volume: IndexVolume, born: Generation): Steps<BlockFile> {
   const path = marksFilePath(volume.id)
   yield* wait((done) => files.remove(path, done))
   const file = yield* wait<BlockFile>((done) => files.open(path, true, done))
-  const header = encodeMarksHeader({ volumeId: volume.id, sizeBytes: volume.sizeBytes })
+  const header = encodeMarksHeader({ volumeId: volume.id, sizeBytes: volume.sizeBytes, born })
   yield* wait((done) => file.write([header], header.length, 0, true, done))
   const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {
@@ -43,6 +44,17 @@ export function* createMarksFile(files: Files, volume: IndexVolume): Steps<Block
   yield* wait((done) => file.sync(done))
   yield* wait((done) => files.syncFolder('marks', done))
   return file
+}
+
+/** @throws UserError when it is missing: the folder itself is there */
+export function* findMarksFile(files: Files, volume: IndexVolume): Steps<BlockFile> {
+  const path = marksFilePath(volume.id)
+  try {
+    return yield* wait<BlockFile>((done) => files.open(path, false, done))
+  } catch (error) {
+    if (error instanceof FileError && error.code === 'ENOENT') throw damaged(path, 'it is missing')
+    throw error
+  }
 }
 
 /** Reads every entry into `marks`; a damaged one is marked and lossy. @returns its count of commits (C12) @throws UserError when the header is not ours */

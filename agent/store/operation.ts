@@ -56,6 +56,7 @@ export class Operation implements DiskWaiter {
 export class OperationList {
   #oldest: Operation | null = null
   #newest: Operation | null = null
+  #emptied: (() => void) | null = null
 
   get oldest(): Operation | null {
     return this.#oldest
@@ -73,5 +74,15 @@ export class OperationList {
     else this.#oldest = operation.after
     if (operation.after) operation.after.before = operation.before
     else this.#newest = operation.before
+    if (this.#oldest !== null) return
+    const emptied = this.#emptied
+    this.#emptied = null
+    emptied?.()
+  }
+
+  /** Calls back when there is none, perhaps at once. For one caller. */
+  whenEmpty(done: () => void): void {
+    if (this.#oldest === null) done()
+    else this.#emptied = done
   }
 }

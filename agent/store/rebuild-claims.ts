@@ -3,7 +3,7 @@
  * greater (run, counter) holds; when that is a `free` one, a tombstone, the extent has no slot. 13 bytes an extent, in
  * pages made when first needed.
  */
-import { regionExtents, type SlotHeader } from './format.ts'
+import { type Generation, regionExtents, type SlotHeader } from './format.ts'
 
 const pageExtents = 4096
 
@@ -15,24 +15,29 @@ interface Page {
   readonly isFree: Uint8Array
 }
 
+const isLater = (one: Generation, other: Generation): boolean =>
+  one.run > other.run || (one.run === other.run && one.counter > other.counter)
+
 export class Claims {
   readonly extentCount: number
   readonly #pages: (Page | undefined)[]
 
-  constructor(extentCount: number) {
+  readonly #born: Generation
+
+  /** @param born headers up to then say nothing about this volume */
+  constructor(extentCount: number, born: Generation) {
     this.extentCount = extentCount
+    this.#born = born
     this.#pages = new Array(Math.ceil(extentCount / pageExtents))
   }
 
   /** @param header of an extent inside the volume */
   add(header: SlotHeader): void {
+    if (!isLater(header, this.#born)) return
     const page = this.#page(header.extent)
     const at = header.extent % pageExtents
-    if (page.slots[at] !== 0) {
-      const run = page.runs[at] ?? 0
-      const isNewer = header.run > run || (header.run === run && header.counter > (page.counters[at] ?? 0))
-      if (!isNewer) return
-    }
+    const known = { run: page.runs[at] ?? 0, counter: page.counters[at] ?? 0 }
+    if (page.slots[at] !== 0 && !isLater(header, known)) return
     page.slots[at] = header.slot + 1
     page.runs[at] = header.run
     page.counters[at] = header.counter

@@ -108,7 +108,7 @@ class Scan {
         header.sizeBytes % limits.blockBytes === 0 &&
         header.sizeBytes <= limits.volumeMaxBytes
       if (!fits) throw sizeUnknown(path)
-      const claims = new Claims(Math.ceil(header.sizeBytes / limits.extentBytes))
+      const claims = new Claims(Math.ceil(header.sizeBytes / limits.extentBytes), header.born)
       this.#volumes.set(header.volumeId, { id: header.volumeId, sizeBytes: header.sizeBytes, claims })
     }
   }

@@ -156,7 +156,8 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   unmark(regions: readonly number[], epoch: number, done: StoreDone): void {
     // C1: first their checksums are durable. That may take a while, and nobody waits for it.
     const changes = this.parts.marks.changesOf(regions)
-    saveSums(this.parts, this, regions, (failed) => {
+    const timed = (call: (done: (error: FileError | null) => void) => void) => this.#timed(call)
+    saveSums({ ...this.parts, timed }, this, regions, (failed) => {
       if (failed || this.#gone) return this.parts.queue.turn(() => done('io'))
       this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
     })
@@ -181,6 +182,11 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
 
   allocatedBytes(): number {
     return this.parts.map.mapped * slotBytes
+  }
+
+  /** Calls back when no call is under way. */
+  whenIdle(done: () => void): void {
+    this.#operations.whenEmpty(done)
   }
 
   /** Deleted: nothing may come any more. */
@@ -216,6 +222,18 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const operation = new Operation(this, this.parts.clock.monotonicMs(), done)
     this.#operations.add(operation)
     return operation
+  }
+
+  /** The same call, seen by oldestPendingMs; also one that goes on while its volume is deleted. */
+  #timed(call: (done: (error: FileError | null) => void) => void) {
+    return (done: (error: FileError | null) => void) => {
+      const operation = new Operation(this, this.parts.clock.monotonicMs(), () => undefined)
+      this.#operations.add(operation)
+      call((error) => {
+        operation.part()
+        done(error)
+      })
+    }
   }
 
   /** Ends the operation's own part in a later turn, so that no callback comes inside the call. */

@@ -11,7 +11,7 @@ import type { BlockFile, FileError, Files } from './files.ts'
 import { marksFilePath } from './format.ts'
 import type { Index, IndexContents, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
-import { createMarksFile, openMarksFile } from './marks-file.ts'
+import { createMarksFile, findMarksFile, openMarksFile } from './marks-file.ts'
 import { DiskReplica } from './replica-disk.ts'
 import type { Slots } from './slots.ts'
 import { type Steps, wait } from './steps.ts'
@@ -62,12 +62,19 @@ export class ReplicaSet {
     return [...this.#marksFiles.values()]
   }
 
+  /** Calls back when no call of any of them is under way. The store is being closed: nobody begins one. */
+  whenIdle(done: () => void, replicas = this.all()): void {
+    const [first, ...others] = replicas
+    if (first === undefined) done()
+    else first.whenIdle(() => this.whenIdle(done, others))
+  }
+
   /** At opening. @throws UserError */
   *load(contents: IndexContents): Steps<void> {
     const { count, files, slots } = this.#parts
     const byNumber = new Map<number, DiskReplica>()
     for (const volume of contents.volumes) {
-      const file = yield* wait<BlockFile>((done) => files.open(marksFilePath(volume.id), false, done))
+      const file = yield* findMarksFile(files, volume)
       const replica = this.#add(volume, file)
       count.found(yield* openMarksFile(file, volume, replica.parts.marks))
       byNumber.set(volume.number, replica)
@@ -88,7 +95,7 @@ export class ReplicaSet {
   *create(id: VolumeId, sizeBytes: number): Steps<DiskReplica> {
     this.#lastVolume += 1
     const volume = { number: this.#lastVolume, id, sizeBytes }
-    const file = yield* createMarksFile(this.#parts.files, volume)
+    const file = yield* createMarksFile(this.#parts.files, volume, { run: this.#parts.run, counter: this.#counter })
     this.#parts.commits.addVolume(volume)
     yield* wait((done) => this.#parts.commits.durable(done))
     return this.#add(volume, file)

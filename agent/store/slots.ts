@@ -11,34 +11,18 @@ import { invariant } from '../kit/failure.ts'
 import type { Log } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Commits } from './commits.ts'
-import type { DataFiles } from './data-files.ts'
-import type { DiskQueue } from './disk-queue.ts'
 import { FileError, type Files, failureOf } from './files.ts'
-import {
-  decodeSlotHeader,
-  encodeSlotHeader,
-  fileOfSlot,
-  headerOffset,
-  sectorBytes,
-  slotBytes,
-  slotOffset,
-  slotsPerGroup,
-  sumsOffset,
-} from './format.ts'
+import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotsPerGroup, sumsOffset } from './format.ts'
 import type { StoreFailure } from './replica.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
-import type { Sums } from './sums.ts'
+import { buryStale, type ZeroParts, zeroSlots } from './zeroing.ts'
 
 const groupBytes = slotsPerGroup / 8
-const zeros = Buffer.alloc(slotBytes)
 
-export interface SlotParts {
+export interface SlotParts extends ZeroParts {
   readonly log: Log
   readonly files: Files
-  readonly data: DataFiles
-  readonly queue: DiskQueue
   readonly commits: Commits
-  readonly sums: Pick<Sums, 'quiet'>
   /** The disk failed in the background. */
   readonly fail: (error: FileError) => void
   readonly failed: () => boolean
@@ -62,6 +46,8 @@ export class Slots {
   #ready: number[] = []
   #readyHead = 0
   #freed: number[] = []
+  /** In doubt since before this run: their headers are to be looked at before any of them is zeroed. */
+  #stale: readonly number[] = []
   #requests: Request[] = []
   #refilling = false
   #recycling = false
@@ -115,6 +101,7 @@ export class Slots {
 
   /** After opening: begins to fill the pool and to zero what a crash left in doubt. */
   begin(): void {
+    this.#stale = this.#freed.slice()
     this.#recycle()
     this.#refill()
   }
@@ -327,64 +314,14 @@ export class Slots {
   *#zeroSteps(slots: readonly number[]): Steps<void> {
     // The unmapping must be durable first: else a power cut could bring back a mapping to a slot that is somebody else's.
     yield* wait((done) => this.#parts.commits.durable(done))
-    const files = new Set<number>()
-    for (const slot of slots) {
-      files.add(fileOfSlot(slot))
-      yield* this.#zeroSlot(slot)
-    }
-    for (const number of files) {
-      if (this.#parts.data.has(number)) {
-        yield* wait((done) =>
-          this.#parts.queue.sync(this.#parts.data.get(number), { diskDone: (error) => done(error) }),
-        )
-      }
-    }
+    if (this.#stale.length > 0) yield* buryStale(this.#parts, this.#stale)
+    this.#stale = []
+    yield* zeroSlots(this.#parts, slots)
     for (const slot of slots) {
       this.#setDoubtful(slot, false)
       this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
     }
     yield* wait((done) => this.#parts.commits.wait(done))
-  }
-
-  *#zeroSlot(slot: number): Steps<void> {
-    if (!this.#parts.data.has(fileOfSlot(slot))) return
-    yield* wait((done) => this.#parts.sums.quiet(slot, done))
-    yield* this.#zeroBytes(slot, slotOffset(slot), slotBytes)
-    yield* this.#zeroBytes(slot, sumsOffset(slot), sectorBytes)
-    yield* this.#tombstone(slot)
-  }
-
-  /** A crash, or the deletion of its volume, left a header that claims an extent: a rebuilt index must not believe it. */
-  *#tombstone(slot: number): Steps<void> {
-    const file = this.#parts.data.get(fileOfSlot(slot))
-    const bytes = Buffer.alloc(sectorBytes)
-    yield* wait<number>((done) =>
-      this.#parts.queue.read(file, bytes, 0, sectorBytes, headerOffset(slot), { diskDone: done }),
-    )
-    const header = decodeSlotHeader(bytes)
-    if (header?.state !== 'data') return
-    const free = encodeSlotHeader({ ...header, state: 'free' })
-    yield* wait((done) =>
-      this.#parts.queue.write(file, [free], sectorBytes, headerOffset(slot), false, {
-        diskDone: (error) => done(error),
-      }),
-    )
-  }
-
-  /** Reads first: a slot that was only promised, never written, is a hole and shall stay one. */
-  *#zeroBytes(slot: number, offset: number, length: number): Steps<void> {
-    const file = this.#parts.data.get(fileOfSlot(slot))
-    const bytes = Buffer.allocUnsafe(length)
-    const got = yield* wait<number>((done) =>
-      this.#parts.queue.read(file, bytes, 0, length, offset, { diskDone: done }),
-    )
-    const held = bytes.subarray(0, got)
-    if (held.equals(zeros.subarray(0, got))) return
-    yield* wait((done) =>
-      this.#parts.queue.write(file, [zeros.subarray(0, length)], length, offset, false, {
-        diskDone: (error) => done(error),
-      }),
-    )
   }
 }
 

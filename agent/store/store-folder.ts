@@ -2,7 +2,7 @@
 import { UserError } from '../kit/failure.ts'
 import type { DataFiles } from './data-files.ts'
 import type { Files } from './files.ts'
-import { encodeRecord, formatVersion, parseStoreFile, slotsPerFile, slotsPerGroup } from './format.ts'
+import { dataFilePath, encodeRecord, formatVersion, parseStoreFile, slotsPerFile, slotsPerGroup } from './format.ts'
 import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { readRecordFile, replaceFile } from './records.ts'
 import { type Steps, wait } from './steps.ts'
@@ -45,16 +45,21 @@ export function* makeStore(files: Files, opener: IndexOpener, storeId: string): 
 }
 
 /**
- * A data file in which nothing was ever handed out may lack its header, or have it in the page cache only (its maker was
- * killed): it is made anew when it is needed, so that no slot in it is used before header and name are durable.
- * @param used of usedFiles
+ * Opens every data file in which slots were handed out: one that is missing is damage. One in which nothing was ever
+ * handed out may lack its header, or have it in the page cache only (its maker was killed): it is made anew when it is
+ * needed, so that no slot in it is used before header and name are durable.
  */
-export function* openOrForget(data: DataFiles, number: number, used: ReadonlySet<number>): Steps<void> {
-  if (used.has(number)) yield* data.openExisting(number)
+export function* openDataFiles(files: Files, data: DataFiles, contents: IndexContents): Steps<void> {
+  const names = new Set(yield* wait<string[]>((done) => files.list('data', done)))
+  for (const number of [...usedFiles(contents)].sort((a, b) => a - b)) {
+    const path = dataFilePath(number)
+    if (!names.has(path.slice('data/'.length))) throw damaged(path, 'it is missing')
+    yield* data.openExisting(number)
+  }
 }
 
 /** @returns the data files in which slots were handed out; goes through the whole index */
-export function usedFiles(contents: IndexContents): Set<number> {
+function usedFiles(contents: IndexContents): Set<number> {
   const used = new Set<number>()
   // Neighbours are in one file: most need no look into the set.
   let last = -1

@@ -15,7 +15,11 @@ export interface SumSaveParts {
   readonly syncs: Syncs
   readonly failed: () => boolean
   readonly fail: (error: FileError) => void
+  /** A call of the disk that nobody waits for counts all the same when it hangs (E8). */
+  readonly timed: (call: Call) => Call
 }
+
+type Call = (done: (error: FileError | null) => void) => void
 
 /** Region after region; computes anew what an unclean end left in doubt (C2). `failed`: their marks have to stay. */
 export function saveSums(
@@ -44,8 +48,8 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
       page.pins += 1
       try {
         // An extent that is given back meanwhile has nothing to save any more: that is no failure.
-        yield* wait((next) => parts.sums.load(page, (error) => next(page.slot === slot ? error : null)))
-        yield* wait((next) => parts.sums.clean(page, next))
+        yield* wait(parts.timed((next) => parts.sums.load(page, (error) => next(page.slot === slot ? error : null))))
+        yield* wait(parts.timed((next) => parts.sums.clean(page, next)))
       } finally {
         page.pins -= 1
       }
@@ -54,13 +58,13 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
     }
   }
   if (!isChanged) return
-  yield* wait((next) =>
+  const sync: Call = (next) =>
     parts.syncs.request((error) => {
       // A failed sync says nothing about what it was to cover, ever: the store takes nothing more (C2).
       if (error !== null) parts.fail(error)
       next(error)
-    }),
-  )
+    })
+  yield* wait(parts.timed(sync))
 }
 
 function extentsToSave({ map, sums, doubt }: Pick<SumSaveParts, 'map' | 'sums' | 'doubt'>, region: number): number[] {

@@ -57,7 +57,7 @@ test('a mount point with lost+found and a configuration beside it just works', (
     await close(world, await openStore({ dir, clock: realClock, log: quiet }))
   }))
 
-test('damage is named: a record, the index, a marks file, a missing data file', () =>
+test('damage is named: a record, the index, a marks file, a data file', () =>
   inFolder(async (dir) => {
     const store = await openStore({ dir, clock: realClock, log: quiet })
     await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
@@ -81,6 +81,23 @@ test('damage is named: a record, the index, a marks file, a missing data file', 
     fs.renameSync(path.join(dir, 'index.db'), path.join(dir, 'aside'))
     await assert.rejects(openStore({ dir, clock: realClock, log: quiet }), { code: 'store-damaged' })
     fs.renameSync(path.join(dir, 'aside'), path.join(dir, 'index.db'))
+    await close(world, await openStore({ dir, clock: realClock, log: quiet }))
+  }))
+
+test('a file of the store that is gone is named, not met later', () =>
+  inFolder(async (dir) => {
+    const store = await openStore({ dir, clock: realClock, log: quiet })
+    await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
+    await close(world, store)
+    for (const name of ['data/00000.slots', `marks/${only(store).volumeId}.marks`]) {
+      fs.renameSync(path.join(dir, name), path.join(dir, 'aside'))
+      await assert.rejects(openStore({ dir, clock: realClock, log: quiet }), (error: unknown) => {
+        assert.ok(error instanceof UserError && error.code === 'store-damaged', String(error))
+        assert.ok(error.message.includes(`${name}: it is missing`), error.message)
+        return true
+      })
+      fs.renameSync(path.join(dir, 'aside'), path.join(dir, name))
+    }
     await close(world, await openStore({ dir, clock: realClock, log: quiet }))
   }))
 

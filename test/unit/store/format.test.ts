@@ -54,7 +54,7 @@ test('golden bytes of version 2', () => {
   const all = Buffer.concat([
     format.encodeFileHeader('f'.repeat(32), 2),
     format.encodeSlotHeader(header),
-    format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30 }),
+    format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30, born: { run: 0, counter: 0 } }),
     format.encodeRecord({ kind: 'mirrorbay-store' }),
   ])
   assert.equal(

@@ -9,7 +9,8 @@ import type { StoreFailure } from '../../../agent/store/replica.ts'
 import { rounds } from '../../kit/length.ts'
 import { checkImage } from './image-check.ts'
 import type { Fault } from './recorded-disk.ts'
-import { History } from './recorded-history.ts'
+import { History, openRecorded } from './recorded-history.ts'
+import { seeded } from './world.ts'
 
 interface Hit {
   what: string
@@ -126,4 +127,56 @@ describe('one call goes wrong', () => {
     }
     assert.ok(seen > 5)
   })
+
+  it('a write that hangs while the store is closed: not a clean end, whatever else the disk still does', async () => {
+    let seen = 0
+    for (let number = 30; number < 160; number += 1) {
+      const { history, hit } = await faulty(2, number, { kind: 'hang' })
+      if (history.open === 0 || !/^(write|read)$/.test(hit.what) || !hit.path.startsWith('data/')) continue
+      if (![...history.volumes.values()].some(({ changes }) => changes.some(({ end }) => end === Infinity))) continue
+      seen += 1
+      const { disk } = history
+      assert.equal(await history.closeStore(), 'io', `call ${number} (${hit.what} of ${hit.path})`)
+      history.clock.pass(60_000)
+      const kill = disk.fork(disk.now, null, history.clock, seeded(number))
+      const again = await history.clock.settle(openRecorded(kill, history.clock, 1))
+      assert.equal(again.previousEnd, 'torn', `call ${number} (${hit.what} of ${hit.path})`)
+    }
+    assert.ok(seen > 5, `seen ${seen}`)
+  })
+
+  it('a sync that hangs while a mark is taken off shows in oldestPendingMs', async () => {
+    let seen = 0
+    for (let number = 30; number < 60; number += 1) {
+      const { history, isUnmark } = await hangsInUnmark(number)
+      if (!isUnmark) continue
+      seen += 1
+      history.clock.pass(8_000)
+      const [replica] = history.store?.replicas() ?? []
+      assert.ok((replica?.oldestPendingMs() ?? 0) >= 8_000, `call ${number}`)
+    }
+    assert.ok(seen > 0)
+  })
 })
+
+/** One write, synced, then its mark is taken off; a call of that hangs, counted from the first one of all. */
+async function hangsInUnmark(number: number) {
+  const history = new History(1, { steps: 0, sumPages: 4, volumes: 1, lifecycle: false, mayHang: true })
+  await history.run()
+  const [replica] = history.store?.replicas() ?? []
+  assert.ok(replica)
+  const ask = (call: (done: (failure: StoreFailure | null) => void) => void) => history.clock.settle(new Promise(call))
+  assert.equal(await ask((done) => replica.write(0, [Buffer.alloc(4096, 7)], 4096, done)), null)
+  assert.equal(await ask((done) => replica.sync(done)), null)
+  let calls = 0
+  let isUnmark = false
+  history.disk.faults = (_, what, path) => {
+    calls += 1
+    if (calls !== number - 29) return null
+    isUnmark = path.startsWith('data/') || what === 'sync'
+    return { kind: 'hang' }
+  }
+  replica.unmark([0], 5, () => undefined)
+  history.clock.pass(100)
+  return { history, isUnmark }
+}
