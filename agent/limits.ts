@@ -104,6 +104,16 @@ export const limits = {
   failureRecordMs: 1_000,
   /** Milliseconds between two looks at a disk's free space. */
   freeSpaceMs: 5_000,
+  /** Storage folders of one server beside its main one. */
+  folders: 7,
+  /** Milliseconds between two looks at the storage folders: whether a missing one is back, how much space is left. */
+  folderLookMs: 2_000,
+  /** Milliseconds that one look may take before people are told that the folder does not answer. */
+  folderAnswerMs: 10_000,
+  /** A disk is nearly full with less than this part of it free, or with less than so many bytes; of a small disk the bytes
+   * count up to a fifth. It is no more once a quarter more than that is free. */
+  spaceLowShare: 0.05,
+  spaceLowBytes: 2048 * MiB,
 
   /** E3: a lease lasts this long, milliseconds. */
   leaseMs: 2_000,

@@ -3,126 +3,35 @@
  * window; `mirrorbay agent --dir DIR` calls runAgent.
  */
 import './thread-pool.ts'
-import { createHash, randomBytes } from 'node:crypto'
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
-import { type AgentConfig, agentConfig } from './contract/config.ts'
+import type { AgentConfig } from './contract/config.ts'
 import type { EventKind } from './contract/events.ts'
 import type { Fault } from './contract/operations.ts'
 import { EnginePort } from './control/engine-port.ts'
 import { ChangeNotifier, EventLog } from './control/event-log.ts'
 import { startControl } from './control/server.ts'
 import { startNbdServer } from './frontends/nbd/server.ts'
+import { readConfig } from './host/config-file.ts'
+import { consoleToken, identity, knownIds, put } from './host/identity.ts'
+import { digest, realClock, realRandom } from './host/machine.ts'
+import { closeStore } from './host/opening.ts'
+import { refusals } from './host/refusals.ts'
+import { checkFolders, Storage } from './host/storage.ts'
 import { UserError } from './kit/failure.ts'
-import { isIdText, type ServerId, serverId } from './kit/ids.ts'
-import type { Clock, Log, RandomSource } from './kit/world.ts'
+import type { ServerId } from './kit/ids.ts'
+import type { Log } from './kit/world.ts'
 import { checkLimits, limits } from './limits.ts'
 import type { LinkEvents } from './link/messages.ts'
 import { type LinkHub, startLinks } from './link/tcp.ts'
-import { volumeRecordSchema } from './membership/record.ts'
 import { StoreFaults } from './store/faults.ts'
-import { decodeRecord } from './store/format.ts'
 import { openStore } from './store/open-store.ts'
-import type { Records, Store } from './store/replica.ts'
+import type { Store } from './store/replica.ts'
 import { version } from './version.ts'
 import { Engine } from './volume/engine.ts'
+import { mainFolder } from './volume/folders.ts'
 import type { VolumeEvent } from './volume/world.ts'
-
-/** A1: monotonic time, and the larger of monotonic and wall-clock progress for judging the own lease. */
-function realClock(): Clock {
-  const startWallMs = Date.now()
-  const startMonotonicMs = performance.now()
-  let leaseMs = 0
-  return {
-    monotonicMs: () => performance.now(),
-    leaseMs: () => {
-      const monotonic = performance.now() - startMonotonicMs
-      leaseMs = Math.max(leaseMs, monotonic, Date.now() - startWallMs)
-      return leaseMs
-    },
-    wallMs: () => Date.now(),
-    after: (delayMs, fire) => {
-      // Sockets keep the agent alive; a timer that nobody waits for any more must not.
-      const timer = setTimeout(fire, delayMs).unref()
-      return { cancel: () => clearTimeout(timer) }
-    },
-    nextTurn: (fire) => {
-      setImmediate(fire)
-    },
-  }
-}
-
-const realRandom: RandomSource = { id: () => randomBytes(16).toString('hex'), unit: Math.random }
-
-/** 128 bits of SHA-256: collisions are out of reach, so equal digests mean equal bytes (C4). */
-const digest = (data: Uint8Array): string => createHash('sha256').update(data).digest().toString('base64', 0, 16)
-
-async function readConfig(dir: string): Promise<AgentConfig> {
-  const path = join(dir, 'config.json')
-  const refuse = (happened: string): UserError =>
-    new UserError({
-      code: 'config-refused',
-      happened,
-      dataIsSafe: 'Nothing was touched.',
-      next: `Correct ${path}, or make a new one with "mirrorbay init".`,
-    })
-  const text = await readFile(path, 'utf8').catch((error: NodeJS.ErrnoException) => {
-    throw refuse(error.code === 'ENOENT' ? `There is no configuration in ${dir}.` : `${path}: ${error.message}`)
-  })
-  let value: unknown
-  try {
-    value = JSON.parse(text)
-  } catch (error) {
-    throw refuse(`${path} is not valid JSON: ${error instanceof Error ? error.message : String(error)}`)
-  }
-  const parsed = agentConfig.safeParse(value)
-  if (parsed.success) return parsed.data
-  const problems = parsed.error.issues.map((issue) => `${issue.path.join('.') || 'the file'}: ${issue.message}`)
-  throw refuse(`${path} cannot be used: ${problems.slice(0, 3).join('; ')}`)
-}
-
-/** Kept apart from the store's records: whoever may read it may use the console. */
-async function consoleToken(dir: string): Promise<string> {
-  const path = join(dir, 'console-token')
-  // Absent or unreadable: a new one is written, and that fails in words if the folder is the trouble.
-  const present = await readFile(path, 'utf8').catch(() => '')
-  if (/^[0-9a-f]{64}$/.test(present)) return present
-  const token = randomBytes(32).toString('hex')
-  await writeFile(path, token, { mode: 0o600 })
-  return token
-}
-
-const put = (records: Records, key: string, value: unknown): Promise<void> =>
-  new Promise((resolve, reject) => {
-    records.put(key, value, (failure) => {
-      if (failure === null) resolve()
-      else reject(new Error(`the record ${key} could not be written (${failure})`))
-    })
-  })
-
-/** This server's identity: made once per storage folder. */
-async function identity(records: Records): Promise<ServerId> {
-  const present = records.get('identity')
-  const id = typeof present === 'object' && present !== null && 'serverId' in present ? present.serverId : undefined
-  if (isIdText(id)) return serverId(id)
-  const made = serverId(realRandom.id())
-  await put(records, 'identity', { serverId: made })
-  return made
-}
-
-function knownIds(records: Records): Record<string, ServerId> {
-  const present = records.get('peers')
-  const ids: Record<string, ServerId> = {}
-  if (typeof present !== 'object' || present === null) return ids
-  for (const [name, id] of Object.entries(present)) if (isIdText(id)) ids[name] = serverId(id)
-  return ids
-}
-
-const closeStore = (store: Store): Promise<void> =>
-  new Promise((resolve, reject) => {
-    store.close((failure) => (failure === null ? resolve() : reject(new Error(`the store did not close: ${failure}`))))
-  })
 
 /** Volume events and their names in the activity list; null: not shown as such. */
 const eventNames: Record<VolumeEvent | 'created', EventKind> = {
@@ -142,13 +51,15 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
 }
 
 const storeWords = 'the store'
+const otherStoresWords = 'the other storage folders'
 
 class Agent {
   readonly #dir: string
   readonly #clock = realClock()
   readonly #log: Log & { flush(done: () => void): void }
   readonly #allowFaults = process.env.MIRRORBAY_FAULTS === '1'
-  readonly #faults = new StoreFaults()
+  /** By storage folder. */
+  readonly #faults = new Map<string, StoreFaults>()
   readonly #changes = new ChangeNotifier({ clock: this.#clock })
   readonly #eventLog = new EventLog({ clock: this.#clock, changed: () => this.#changes.changed() })
   readonly #startedMs = Date.now()
@@ -168,11 +79,13 @@ class Agent {
   async run(): Promise<void> {
     checkLimits()
     const config = await readConfig(this.#dir)
+    checkFolders(this.#dir, config.folders)
+    const faults = this.#faultsOf(mainFolder)
     const store = await openStore({
       dir: this.#dir,
       clock: this.#clock,
       log: this.#log,
-      ...(this.#allowFaults ? { faults: this.#faults } : {}),
+      ...(faults === undefined ? {} : { faults }),
     })
     this.#closers.push({ what: storeWords, close: () => closeStore(store) })
     const ended = new Promise<void>((resolve) => {
@@ -194,6 +107,13 @@ class Agent {
       // A thread that hangs in a disk call would keep the process, and with it the store's lock, whatever exit says.
       if (this.#isStoreHung) process.kill(process.pid, 'SIGKILL')
     }
+  }
+
+  #faultsOf(folder: string): StoreFaults | undefined {
+    if (!this.#allowFaults) return undefined
+    const faults = this.#faults.get(folder) ?? new StoreFaults()
+    this.#faults.set(folder, faults)
+    return faults
   }
 
   async #join(config: AgentConfig, store: Store): Promise<void> {
@@ -224,6 +144,7 @@ class Agent {
       random: realRandom,
       log,
       store,
+      dir: this.#dir,
       links: hub,
       digest,
       servers: () => hub.known().flatMap((server) => (server.id === null ? [] : [server.id])),
@@ -235,20 +156,42 @@ class Agent {
           details: others,
         })
       },
+      folderFailed: ({ name, path }) => {
+        this.#eventLog.append('disk-failed', { server: config.name, details: { folder: name, path } })
+      },
       changed: () => this.#changes.changed(),
     })
+    const storage = await this.#openStorage(config, engine)
     engineBox.engine = engine
     this.#closers.push({ what: 'the engine', close: async () => engine.stop() })
     engine.start()
+    storage.started()
     for (const damage of engine.damaged) log.error({ damage }, 'part of this folder cannot be used; it is left alone')
     if (config.role === 'storage') await this.#startNbd(config, engine)
-    await this.#startControl(config, store, engine, hub)
+    await this.#startControl({ config, store, engine, hub, storage })
     this.#closers.push({ what: 'the volumes', close: () => this.#leaveVolumes(engine) })
     this.#eventLog.append('agent-started', {
       server: config.name,
       details: { run: store.run, before: store.previousEnd },
     })
     log.info({ name: config.name, id: self, run: store.run, before: store.previousEnd }, 'the agent runs')
+  }
+
+  /** The folders beside the main one. They close after all that uses them, and before main, whose end says how all ended. */
+  async #openStorage(config: AgentConfig, engine: Engine): Promise<Storage> {
+    const storage = new Storage({
+      dir: this.#dir,
+      config,
+      engine,
+      clock: this.#clock,
+      log: this.#log,
+      faultsOf: (folder) => this.#faultsOf(folder),
+      event: (kind, details) => this.#eventLog.append(kind, { server: config.name, details }),
+      changed: () => this.#changes.changed(),
+    })
+    this.#closers.push({ what: otherStoresWords, close: () => storage.close() })
+    await storage.openAll()
+    return storage
   }
 
   async #startLinks(config: AgentConfig, store: Store, self: ServerId, events: LinkEvents): Promise<LinkHub> {
@@ -291,7 +234,14 @@ class Agent {
     this.#closers.push({ what: 'the NBD frontend', close: () => nbd.close() })
   }
 
-  async #startControl(config: AgentConfig, store: Store, engine: Engine, hub: LinkHub): Promise<void> {
+  async #startControl(parts: {
+    config: AgentConfig
+    store: Store
+    engine: Engine
+    hub: LinkHub
+    storage: Storage
+  }): Promise<void> {
+    const { config, store, engine, hub, storage } = parts
     const consoleRecord = store.records.get('console')
     const lastPort =
       typeof consoleRecord === 'object' && consoleRecord !== null && 'port' in consoleRecord ? consoleRecord.port : null
@@ -311,7 +261,7 @@ class Agent {
         startedMs: this.#startedMs,
       },
       servers: () => hub.known(),
-      freeBytes: () => store.freeBytes(),
+      storage,
       nbdUris: (name) => nbdUris(config, name),
       stop: async () => {
         // The answer comes before the end.
@@ -351,12 +301,17 @@ class Agent {
       case 'disk-fail':
       case 'disk-full':
       case 'off':
-        this.#faults.set(fault.kind)
-        return
+        return this.#setDiskFault(fault.kind, fault.folder)
       case 'disk-slow':
-        this.#faults.set(`slow=${fault.delayMs}`)
-        return
+        return this.#setDiskFault(`slow=${fault.delayMs}`, fault.folder)
     }
+  }
+
+  /** @param folder undefined: in all. @throws UserError where there is none of that name */
+  #setDiskFault(fault: string, folder: string | undefined): void {
+    const named = [...this.#faults].filter(([name]) => folder === undefined || name === folder)
+    if (folder !== undefined && named.length === 0) throw refusals.noSuch(folder)
+    for (const [, faults] of named) faults.set(fault)
   }
 
   /** E7: finish, flush, hand over; whoever waits is not waited for longer than limits.stopStepMs. */
@@ -392,7 +347,7 @@ class Agent {
         this.#log.error({ what, error: String(error) }, 'did not close in order')
       })
       if (outcome === 'late') this.#log.warn({ what }, 'did not close in time; going on without it')
-      if (outcome === 'late' && what === storeWords) this.#isStoreHung = true
+      if (outcome === 'late' && (what === storeWords || what === otherStoresWords)) this.#isStoreHung = true
     }
     this.#changes.close()
   }
@@ -407,19 +362,9 @@ function nbdUris(config: AgentConfig, name: string): { tcp: string | null; unix:
 }
 
 /** Offline work for the command line, with no agent running in the folder. */
+export { volumeNames } from './host/offline.ts'
 export { checkStore } from './store/check.ts'
 export { rebuildStore } from './store/rebuild-folder.ts'
-
-/** What people call the volumes of a storage folder, by id; whoever has no readable record has no name. */
-export async function volumeNames(dir: string): Promise<ReadonlyMap<string, string>> {
-  const names = new Map<string, string>()
-  for (const name of await readdir(join(dir, 'meta')).catch(() => [])) {
-    const record = decodeRecord(await readFile(join(dir, 'meta', name)))
-    const volume = record.ok ? volumeRecordSchema.safeParse(record.value).data : undefined
-    if (volume !== undefined) names.set(volume.known.volumeId, volume.known.volumeName)
-  }
-  return names
-}
 
 /**
  * Runs an agent in a storage folder until it is told to stop.

@@ -35,6 +35,8 @@ const mayImport: Record<Module, readonly string[] | 'anything'> = {
   'agent/control': ['agent/contract', 'agent/volume', 'agent/membership', 'agent/pairing', 'agent/kit'],
   // `mirrorbay agent` is the agent, in the same process; offline work starts it, too.
   'agent/cli': ['agent/contract', 'agent/kit', 'agent/main.ts'],
+  // main.ts in parts: what touches this machine and belongs to no other module.
+  'agent/host': ['agent/contract', 'agent/volume', 'agent/membership', 'agent/store', 'agent/kit'],
   // What main.ts needs before it joins the modules: imported by it alone.
   'agent/thread-pool.ts': [],
   'agent/version.ts': ['package.json'],

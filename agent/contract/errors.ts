@@ -23,6 +23,8 @@ export const errorStatus = {
   'faults-not-allowed': 403,
   'no-such-page': 404,
   'no-such-volume': 404,
+  'no-such-folder': 404,
+  'folder-refused': 409,
   'volume-exists': 409,
   refused: 409,
   'too-large': 413,

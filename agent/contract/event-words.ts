@@ -1,7 +1,9 @@
 /** What happened, in a sentence, for the activity list. */
 import { never } from '../kit/failure.ts'
 import type { Event } from './events.ts'
+import { folderStateWords, spaceLowWords } from './folder-words.ts'
 import { formatBytes, formatDuration } from './sizes.ts'
+import { folderState } from './status.ts'
 
 /** How much a person should care: `trouble` is something to look after, `good` is its end, `plain` is history. */
 export type EventWeight = 'trouble' | 'good' | 'plain'
@@ -68,11 +70,47 @@ export function eventWords(event: Event): EventWords {
     case 'scrub-ended':
       return scrubWords(event, server, volume)
     case 'disk-failed':
-      return say('trouble', `A disk of ${server} failed.`)
+      return say('trouble', `A disk of ${server} failed${folderOf(event, ': the storage folder ')}.`)
+    case 'folder-away':
+    case 'folder-back':
+    case 'space-low':
+    case 'space-ok':
+      return folderWords({ ...event, kind: event.kind }, server)
     case 'split-brain-found':
       return say('trouble', `Two versions of ${volume} were found. Both are kept.`)
     default:
       return never(event.kind, 'eventWords')
+  }
+}
+
+/** "fast (/mnt/fast)", behind `before`; empty where the event names no folder. */
+function folderOf({ details }: Event, before: string): string {
+  const { folder, path } = details
+  return typeof folder === 'string' ? `${before}${folder}${typeof path === 'string' ? ` (${path})` : ''}` : ''
+}
+
+function folderWords(
+  event: Event & { kind: 'folder-away' | 'folder-back' | 'space-low' | 'space-ok' },
+  server: string,
+): EventWords {
+  const folder = `The storage folder${folderOf(event, ' ')} of ${server}`
+  const { path, freeBytes, state } = event.details
+  switch (event.kind) {
+    case 'folder-away': {
+      const why = folderStateWords[folderState.safeParse(state).data ?? 'missing']
+      return { weight: 'trouble', text: `${folder} cannot be used (${why}). What lies elsewhere goes on.` }
+    }
+    case 'folder-back':
+      return { weight: 'good', text: `${folder} is in use again.` }
+    case 'space-low':
+      return {
+        weight: 'trouble',
+        text: spaceLowWords(String(path ?? ''), typeof freeBytes === 'number' ? freeBytes : null),
+      }
+    case 'space-ok':
+      return { weight: 'good', text: `${folder} has enough free space again.` }
+    default:
+      return never(event.kind, 'folderWords')
   }
 }
 

@@ -17,7 +17,11 @@ export const eventKind = z.enum([
   'resync-continued',
   'repaired', // bytes that a disk could not give were taken from another copy; details.from, pieces, bytes
   'scrub-ended', // all that a server holds was read; details.readBytes, repairedBytes, unreadablePieces, durationMs
-  'disk-failed',
+  'disk-failed', // a storage folder failed while it was in use; details.folder, path
+  'folder-away', // a storage folder cannot be used at start; details.folder, path, state as in folderStatus
+  'folder-back', // it is there now, and what lies in it is open; details.folder, path
+  'space-low', // the disk of a storage folder is nearly full; details.folder, path, freeBytes
+  'space-ok', // it is no more; the same
   'split-brain-found',
 ])
 

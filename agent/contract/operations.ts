@@ -5,7 +5,7 @@
  */
 import { z } from 'zod'
 import { limits } from '../limits.ts'
-import { nameText } from './config.ts'
+import { nameText, storageFolder } from './config.ts'
 import type { ErrorCode } from './errors.ts'
 import { event } from './events.ts'
 import { arbiterKind, status } from './status.ts'
@@ -23,14 +23,18 @@ export const volumeSize = z
   .max(limits.volumeMaxBytes)
   .multipleOf(limits.blockBytes, `a size is a whole number of ${limits.blockBytes}-byte blocks`)
 
-/** Faults for tests and labs, only at an agent that was started to allow them. */
+/** Faults for tests and labs, only at an agent that was started to allow them; of a disk, in one storage folder or in all. */
 export const fault = z.discriminatedUnion('kind', [
-  z.strictObject({ kind: z.literal('disk-fail') }),
-  z.strictObject({ kind: z.literal('disk-full') }),
+  z.strictObject({ kind: z.literal('disk-fail'), folder: nameText.optional() }),
+  z.strictObject({ kind: z.literal('disk-full'), folder: nameText.optional() }),
   /** Every disk call takes this much longer. */
-  z.strictObject({ kind: z.literal('disk-slow'), delayMs: z.number().int().min(1).max(600_000) }),
+  z.strictObject({
+    kind: z.literal('disk-slow'),
+    delayMs: z.number().int().min(1).max(600_000),
+    folder: nameText.optional(),
+  }),
   /** Ends the disk faults. */
-  z.strictObject({ kind: z.literal('off') }),
+  z.strictObject({ kind: z.literal('off'), folder: nameText.optional() }),
   /** Cuts the link to a peer; `one-way` drops only what this server sends. */
   z.strictObject({ kind: z.literal('cut'), peer: nameText, oneWay: z.boolean().default(false) }),
   /** Ends all cuts. */
@@ -66,6 +70,7 @@ export interface OperationShape {
 }
 
 const volumeParams = z.strictObject({ volume: nameText })
+const folderParams = z.strictObject({ folder: nameText })
 const afterQuery = z.strictObject({
   /** Only events with a larger number; 0 for all that are kept. */
   after: z.coerce.number().int().min(0).default(0),
@@ -138,11 +143,13 @@ export const operations = {
       arbiter: arbiterKind.default('preferred'),
       /** For `preferred`: the server that may go on alone; the asked one when absent. */
       preferredServer: nameText.optional(),
+      /** The storage folder of the asked server for its copy; the one with the most free space when absent. */
+      folder: nameText.optional(),
     }),
     response: done,
     answers: 'json',
     waitMs: limits.apiLongCallMs,
-    errors: ['volume-exists'],
+    errors: ['volume-exists', 'folder-refused'],
   },
   scrub: {
     method: 'post',
@@ -167,6 +174,46 @@ export const operations = {
     answers: 'json',
     waitMs: limits.apiLongCallMs,
     errors: ['no-such-volume'],
+  },
+  addFolder: {
+    method: 'post',
+    path: '/folders',
+    summary: 'Adds a storage folder to this server, best on another disk',
+    params: null,
+    query: null,
+    body: z.strictObject({
+      ...storageFolder.shape,
+      /** The folder holds data of this server, and that is to be used. */
+      takeOver: z.boolean().default(false),
+    }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: [],
+  },
+  removeFolder: {
+    method: 'post',
+    path: '/folders/{folder}/remove',
+    summary: 'Takes a storage folder in which nothing lies out of use; its files stay',
+    params: folderParams,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-folder'],
+  },
+  retryFolder: {
+    method: 'post',
+    path: '/folders/{folder}/retry',
+    summary: 'Looks at once whether a missing storage folder is back',
+    params: folderParams,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-folder'],
   },
   hold: {
     method: 'post',

@@ -52,9 +52,35 @@ export const resyncStatus = z.object({
   startedMs: z.number(),
 })
 
+/**
+ * A storage folder of this server. `ok` open; `missing` not there, or an empty mount point; `failed` its disk gave an error;
+ * `in-use` another agent has it; `damaged` not readable; `foreign` it holds another store than the one that belongs there.
+ */
+export const folderState = z.enum(['ok', 'missing', 'failed', 'in-use', 'damaged', 'foreign'])
+
+export const folderStatus = z.object({
+  /** `main` is the folder with config.json, which every server has. */
+  name: z.string(),
+  path: z.string(),
+  state: folderState,
+  /** In words, why it cannot be used; null while it can. */
+  why: z.string().nullable(),
+  /** Of the disk under it; null when not known. */
+  freeBytes: z.number().nullable(),
+  totalBytes: z.number().nullable(),
+  /** The disk is nearly full. */
+  isLow: z.boolean(),
+  /** Names of the volumes whose copy lies there; of a folder that is away, as they were seen last. */
+  volumes: z.array(z.string()),
+  /** What in it does not fit together and is left alone. */
+  damaged: z.array(z.string()),
+})
+
 export const volumeStatus = z.object({
   id: z.string(),
   name: z.string(),
+  /** The storage folder of this server in which its copy lies. */
+  folder: z.string(),
   sizeBytes: z.number(),
   /** Every write is on all disks before it is answered. */
   writeThrough: z.boolean(),
@@ -129,11 +155,15 @@ export const status = z.object({
     freeBytes: z.number().nullable(),
     startedMs: z.number(),
   }),
+  /** Main first. */
+  folders: z.array(folderStatus),
   peers: z.array(peerStatus),
   volumes: z.array(volumeStatus),
 })
 
 export type ReplicaState = z.infer<typeof replicaState>
+export type FolderState = z.infer<typeof folderState>
+export type FolderStatus = z.infer<typeof folderStatus>
 export type WaitingFor = z.infer<typeof waitingFor>
 export type ReplicaStatus = z.infer<typeof replicaStatus>
 export type ResyncStatus = z.infer<typeof resyncStatus>

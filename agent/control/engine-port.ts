@@ -1,11 +1,12 @@
 /** The engine as the control API sees it: facts as status.ts has them, wishes as the engine takes them. */
 import type { Event } from '../contract/events.ts'
-import type { PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../contract/status.ts'
+import type { FolderStatus, PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../contract/status.ts'
 import { UserError } from '../kit/failure.ts'
 import { serverId as asServerId, type ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Engine } from '../volume/engine.ts'
+import { mainFolder, type StorageFolder } from '../volume/folders.ts'
 import type { Volume } from '../volume/volume.ts'
 import type { ChangeNotifier, EventLog } from './event-log.ts'
 import type { AgentPort } from './port.ts'
@@ -20,6 +21,12 @@ export interface KnownServer {
   readonly sinceMs: number | null
 }
 
+export interface FolderKeeper {
+  add(request: { name: string; path: string; takeOver: boolean }): Promise<void>
+  remove(name: string): Promise<void>
+  retry(name: string): Promise<void>
+}
+
 export interface EnginePortWorld {
   readonly engine: Engine
   readonly clock: Clock
@@ -28,7 +35,8 @@ export interface EnginePortWorld {
   readonly server: Omit<Status['server'], 'freeBytes'>
   readonly version: string
   servers(): readonly KnownServer[]
-  freeBytes(): number | null
+  /** What may be done with this server's storage folders. */
+  readonly storage: FolderKeeper
   nbdUris(volumeName: string): { tcp: string | null; unix: string | null }
   /** Ends the agent in order; resolves before the process ends. */
   stop(): Promise<void>
@@ -46,7 +54,8 @@ export class EnginePort implements AgentPort {
     return {
       product: 'mirrorbay',
       version,
-      server: { ...server, freeBytes: this.#world.freeBytes() },
+      server: { ...server, freeBytes: engine.world.store.freeBytes() },
+      folders: engine.folders.all().map((folder) => this.#folder(folder)),
       peers: this.#world.servers().map((peer) => this.#peer(peer)),
       volumes: [...engine.volumes.values()].map((volume) => this.#volume(volume)),
     }
@@ -72,6 +81,7 @@ export class EnginePort implements AgentPort {
       writeThrough: request.writeThrough,
       arbiter: { kind: request.arbiter, serverId: this.#arbiter(request.arbiter, request.preferredServer) },
       servers,
+      folder: request.folder,
     })
     await this.#untilServing(request.name)
   }
@@ -96,6 +106,18 @@ export class EnginePort implements AgentPort {
     if (found === undefined) throw noArbiter(kind, preferredServer)
     if (found.id === null || !found.connected) throw notConnected(found.name)
     return found.id
+  }
+
+  addFolder(request: Parameters<AgentPort['addFolder']>[0]): Promise<void> {
+    return this.#world.storage.add(request)
+  }
+
+  removeFolder(name: string): Promise<void> {
+    return this.#world.storage.remove(name)
+  }
+
+  retryFolder(name: string): Promise<void> {
+    return this.#world.storage.retry(name)
   }
 
   async scrub(volumeName: string, action: 'now' | 'stop'): Promise<void> {
@@ -153,6 +175,24 @@ export class EnginePort implements AgentPort {
     return { id, name, role, address, connected, roundTripMs, sinceMs }
   }
 
+  #folder(folder: StorageFolder): FolderStatus {
+    const { name, path, state, why, space, store, damaged } = folder
+    const { engine } = this.#world
+    const open = [...engine.volumes.values()].filter((volume) => engine.folderOf(volume.world.volumeId) === folder)
+    const volumes = store === null ? folder.volumes() : open
+    return {
+      name,
+      path,
+      state,
+      why: state === 'failed' && why === null ? 'Its disk gave an error while it was in use.' : why,
+      freeBytes: store?.freeBytes() ?? null,
+      totalBytes: space.totalBytes,
+      isLow: space.isLow,
+      volumes: volumes.map((volume) => volume.name),
+      damaged: [...damaged],
+    }
+  }
+
   #volume(volume: Volume): VolumeStatus {
     const { known } = volume.member
     const waiting = volume.member.waiting()
@@ -161,6 +201,7 @@ export class EnginePort implements AgentPort {
     return {
       id: known.volumeId,
       name: known.volumeName,
+      folder: this.#world.engine.folderOf(known.volumeId)?.name ?? mainFolder,
       sizeBytes: known.sizeBytes,
       writeThrough: known.writeThrough,
       epoch: known.epoch,

@@ -37,8 +37,21 @@ export function makeHandlers({ port, clock, consoleUrl, allowFaults, setFault }:
       return { headline: words.headline, second: words.second, volumes }
     },
     events: ({ after }) => ({ events: port.events().filter((event) => event.number > after) }),
-    createVolume: async ({ name, sizeBytes, writeThrough, arbiter, preferredServer }) => {
-      await port.createVolume({ name, sizeBytes, writeThrough, arbiter, preferredServer })
+    createVolume: async ({ name, sizeBytes, writeThrough, arbiter, preferredServer, folder }) => {
+      const chosen = folder === undefined ? {} : { folder }
+      await port.createVolume({ name, sizeBytes, writeThrough, arbiter, preferredServer, ...chosen })
+      return done
+    },
+    addFolder: async ({ name, path, takeOver }) => {
+      await port.addFolder({ name, path, takeOver })
+      return done
+    },
+    removeFolder: async ({ folder }) => {
+      await port.removeFolder(folder)
+      return done
+    },
+    retryFolder: async ({ folder }) => {
+      await port.retryFolder(folder)
       return done
     },
     scrub: async ({ volume, action }) => {

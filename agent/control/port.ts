@@ -19,7 +19,14 @@ export interface AgentPort {
     writeThrough: boolean
     arbiter: 'preferred' | 'witness'
     preferredServer?: string | undefined
+    folder?: string | undefined
   }): Promise<void>
+  /** Adds a storage folder; with `takeOver` one that holds data of this server. */
+  addFolder(request: { name: string; path: string; takeOver: boolean }): Promise<void>
+  /** Takes an empty storage folder out of use. */
+  removeFolder(name: string): Promise<void>
+  /** Opens a missing storage folder if it is back. */
+  retryFolder(name: string): Promise<void>
   /** Reads all that every server holds of the volume, to find and repair what disks have changed. */
   scrub(volumeName: string, action: 'now' | 'stop'): Promise<void>
   /** Resync of whatever replica of the volume is out: try again at once, pause, continue. */

@@ -37,6 +37,8 @@ export interface CoreOptions {
   readonly bootId: string | null
   /** Pages of block checksums in memory; limits.sumPages when not given. */
   readonly sumPages?: number
+  /** The store that must be there: an empty folder, or another store, is refused and left as it is. */
+  readonly expectedId?: string
 }
 
 export class CoreStore implements Store {
@@ -106,7 +108,7 @@ export class CoreStore implements Store {
     const { files, opener } = options
     let known: { storeId: string } | null
     try {
-      known = yield* readStoreFile(files)
+      known = yield* readStoreFile(files, options.expectedId)
       yield* wait((done) => opener.lock(done))
     } catch (error) {
       yield* wait((done) => opener.unlock(done))
@@ -155,6 +157,10 @@ export class CoreStore implements Store {
     store.#slots.begin()
     store.#watchSpace()
     return store
+  }
+
+  get failed(): boolean {
+    return this.#failure.error !== null
   }
 
   get foundCommitCount(): number {

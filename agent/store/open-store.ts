@@ -14,6 +14,8 @@ export interface OpenOptions {
   readonly dir: string
   readonly clock: Clock
   readonly log: Log
+  /** The store that must be there (CoreOptions); without it a folder that is no store is made one. */
+  readonly expectedId?: string
   /** A switchboard of disk faults, for tests and drills; none by default. */
   readonly faults?: StoreFaults
   /** Where the threads' code is; a bundle says so itself. */
@@ -23,7 +25,7 @@ export interface OpenOptions {
 
 /**
  * Opens the folder as a store, or makes it one; takes its lock (E12).
- * @throws UserError codes: store-in-use, store-version, store-garbage, store-damaged, store-missing,
+ * @throws UserError codes: store-in-use, store-version, store-garbage, store-damaged, store-missing, store-other,
  * store-not-a-folder, store-no-permission, store-read-only, store-full, store-disk-error, store-runtime
  */
 export async function openStore(options: OpenOptions): Promise<Store> {
@@ -45,8 +47,9 @@ export async function openStore(options: OpenOptions): Promise<Store> {
   const opener = new SqliteOpener(options.dir, options.threadFile ?? new URL('./index-thread.ts', import.meta.url))
   const random = { id: () => crypto.randomBytes(16).toString('hex'), unit: Math.random }
   return new Promise((resolve, reject) => {
-    const { clock, log } = options
-    openCore({ files, opener, clock, random, log, bootId }, (error, store) => {
+    const { clock, log, expectedId } = options
+    const expected = expectedId === undefined ? {} : { expectedId }
+    openCore({ files, opener, clock, random, log, bootId, ...expected }, (error, store) => {
       if (store) resolve(store)
       else reject(error)
     })

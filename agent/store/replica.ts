@@ -97,6 +97,8 @@ export interface Store {
   /** C12: the count that stood in the folder when it was opened, before anything of this run. Smaller than one that this
    * folder once told as its `commitCount`: it is an older copy. */
   readonly foundCommitCount: number
+  /** A write, sync or commit failed: the folder takes nothing more in this run (C6). */
+  readonly failed: boolean
   /** Pauses of this run, and what keeps them short. */
   readonly figures: Readonly<StoreFigures>
   /** All replicas that stand in this folder. */

@@ -6,11 +6,15 @@ import { dataFilePath, encodeRecord, formatVersion, parseStoreFile, slotsPerFile
 import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { readRecordFile, replaceFile } from './records.ts'
 import { type Steps, wait } from './steps.ts'
-import { damaged, notAStore, unknownVersion } from './trouble.ts'
+import { anotherStore, damaged, notAStore, notThere, unknownVersion } from './trouble.ts'
 
-/** @returns null when the folder is no store yet. @throws UserError for what is not ours or not readable */
-export function* readStoreFile(files: Files): Steps<{ storeId: string } | null> {
+/**
+ * @param expectedId of the store that must be there: an empty folder is none then
+ * @returns null when the folder is no store yet. @throws UserError for what is not ours or not readable
+ */
+export function* readStoreFile(files: Files, expectedId?: string): Steps<{ storeId: string } | null> {
   const names = yield* wait<string[]>((done) => files.list('', done))
+  if (!names.includes('store.json') && expectedId !== undefined) throw notThere()
   if (!names.includes('store.json')) return null
   let value: unknown
   try {
@@ -22,6 +26,7 @@ export function* readStoreFile(files: Files): Steps<{ storeId: string } | null> 
   const parsed = parseStoreFile(value)
   if (parsed === null) throw notAStore('store.json')
   if (parsed.version !== formatVersion) throw unknownVersion('store.json')
+  if (expectedId !== undefined && parsed.storeId !== expectedId) throw anotherStore()
   return parsed
 }
 

@@ -29,6 +29,24 @@ export const notAStore = (path: string): UserError =>
     next: 'Choose another storage folder, or put back the original file.',
   })
 
+/** Where a store was, there is an empty folder: most likely a mount point without its disk. */
+export const notThere = (): UserError =>
+  new UserError({
+    code: 'store-missing',
+    happened: 'The storage folder is empty: its disk is not mounted there, or its files were removed.',
+    dataIsSafe: untouched,
+    next: 'Mount the disk that belongs there.',
+  })
+
+/** Neither the store that belongs there, nor nothing. */
+export const anotherStore = (): UserError =>
+  new UserError({
+    code: 'store-other',
+    happened: 'The storage folder holds another store than the one that belongs there.',
+    dataIsSafe: untouched,
+    next: 'Mount the disk that belongs there, or remove this storage folder and add it anew.',
+  })
+
 export const inUse = (): UserError =>
   new UserError({
     code: 'store-in-use',

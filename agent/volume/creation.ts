@@ -24,6 +24,8 @@ export interface CreateRequest {
   readonly arbiter: { readonly kind: 'preferred' | 'witness'; readonly serverId: ServerId }
   /** All servers that get a copy, this one too. */
   readonly servers: readonly ServerId[]
+  /** Of this server, where its copy is to lie; the sound one with the most free space when not given. */
+  readonly folder?: string | undefined
 }
 
 /** @throws UserError when the size cannot be */

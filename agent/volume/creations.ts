@@ -7,10 +7,12 @@ import { RecordFile, recordKey, type VolumeRecord } from '../membership/record.t
 import type { ReplicaStore } from '../store/replica.ts'
 import { type CreateRequest, checkSize, creationMessages, Preparation, plan, preparedRecord } from './creation.ts'
 import type { Engine } from './engine.ts'
+import type { OpenFolder, StorageFolder } from './folders.ts'
 
 interface Prepared {
   readonly record: VolumeRecord
   readonly replica: ReplicaStore
+  readonly folder: OpenFolder
   /** Who prepared it for another server looks at the register now and then: the commit may have been lost. */
   askAtMs: number
   /** When the register first said that it has no such volume; null before. */
@@ -22,15 +24,24 @@ export class Creations {
   readonly #prepared = new Map<VolumeId, Prepared>()
   readonly #preparations = new Map<VolumeId, Preparation>()
   /** Names of replicas that are being made: two creations of one name must not both get through. */
-  readonly #making = new Map<VolumeId, { readonly name: string; abandoned: boolean }>()
+  readonly #making = new Map<VolumeId, { readonly name: string; readonly folder: StorageFolder; abandoned: boolean }>()
 
   constructor(engine: Engine) {
     this.#engine = engine
   }
 
   /** Found at start: whether its volume exists is known to the register only. */
-  resume(record: VolumeRecord, replica: ReplicaStore): void {
-    this.#prepared.set(record.known.volumeId, { record, replica, askAtMs: 0, absentSinceMs: null })
+  resume(record: VolumeRecord, replica: ReplicaStore, folder: OpenFolder): void {
+    this.#prepared.set(record.known.volumeId, { record, replica, folder, askAtMs: 0, absentSinceMs: null })
+  }
+
+  /** Whether a volume of this id is being made here. */
+  has(id: VolumeId): boolean {
+    return this.#prepared.has(id) || this.#making.has(id)
+  }
+
+  usesFolder(folder: StorageFolder): boolean {
+    return [...this.#making.values(), ...this.#prepared.values()].some((each) => each.folder === folder)
   }
 
   /** @throws UserError (as a rejection) when a server refuses or does not answer; then nothing remains. */
@@ -40,7 +51,8 @@ export class Creations {
     const configuration = plan(request, () => world.random.id())
     const id = configuration.volumeId
     if (this.#isTaken(request.name, id)) throw nameTaken(request.name)
-    const problems = await this.#prepareAll(configuration)
+    const folder = this.#folderFor(request.folder)
+    const problems = await this.#prepareAll(configuration, folder)
     const began = problems.length > 0 ? 'no' : await this.#beginRegister(configuration)
     // Whether the register begins is still open: every server asks it now and then, and does as it says (tick).
     if (began === 'unknown') throw registerUnsure()
@@ -54,13 +66,22 @@ export class Creations {
     world.event('created', configuration.volumeName, {})
   }
 
+  /** @throws UserError when the folder that was asked for is not there or not sound */
+  #folderFor(name: string | undefined): OpenFolder {
+    const { folders } = this.#engine
+    if (name === undefined) return folders.roomiest()
+    const folder = folders.open().find((each) => each.name === name && each.state === 'ok')
+    if (folder === undefined) throw folderRefused(name, folders.named(name)?.why ?? null)
+    return folder
+  }
+
   #isTaken(name: string, id: VolumeId): boolean {
     if (this.#engine.has(name, id) || this.#engine.volumes.size >= limits.volumes) return true
     const isMade = [...this.#making.values()].some((making) => making.name === name)
     return isMade || [...this.#prepared.values()].some(({ record }) => record.known.volumeName === name)
   }
 
-  #prepareAll(configuration: Configuration): Promise<{ server: ServerId; problem: string }[]> {
+  #prepareAll(configuration: Configuration, folder: OpenFolder): Promise<{ server: ServerId; problem: string }[]> {
     return new Promise((resolve) => {
       const servers = configuration.inSync
       const { volumeId } = configuration
@@ -71,7 +92,7 @@ export class Creations {
       this.#preparations.set(volumeId, preparation)
       this.#engine.world.clock.after(limits.createAnswerMs, () => preparation.timeOut())
       this.#tellOthers(configuration, 'create.prepare', { configuration })
-      this.#prepare(configuration, (problem) => preparation.answer(this.#engine.world.self, problem))
+      this.#prepare(configuration, folder, (problem) => preparation.answer(this.#engine.world.self, problem))
     })
   }
 
@@ -99,7 +120,10 @@ export class Creations {
         const parsed = creationMessages[kind].safeParse(body)
         if (!parsed.success) return false
         const volume = parsed.data.configuration.volumeId
-        this.#prepare(parsed.data.configuration, (problem) => this.#tell(from, 'create.prepared', { volume, problem }))
+        // Each server chooses its own folder: only it knows its disks.
+        this.#prepare(parsed.data.configuration, this.#engine.folders.roomiest(), (problem) =>
+          this.#tell(from, 'create.prepared', { volume, problem }),
+        )
         return true
       }
       case 'create.prepared': {
@@ -120,27 +144,28 @@ export class Creations {
     }
   }
 
-  #prepare(configuration: Configuration, done: (problem: string | null) => void): void {
+  #prepare(configuration: Configuration, folder: OpenFolder, done: (problem: string | null) => void): void {
     const { world } = this.#engine
     const { volumeId, volumeName, sizeBytes } = configuration
     if (!configuration.inSync.includes(world.self)) return done('it is not named among the servers')
     if (this.#isTaken(volumeName, volumeId)) return done(`it already has a shared disk named ${volumeName}`)
-    const making = { name: volumeName, abandoned: false }
+    const making = { name: volumeName, folder, abandoned: false }
     this.#making.set(volumeId, making)
     const failed = (problem: string) => {
       this.#making.delete(volumeId)
       done(problem)
     }
-    world.store.createReplica(volumeId, sizeBytes, (failure, replica) => {
+    const { store } = folder
+    store.createReplica(volumeId, sizeBytes, (failure, replica) => {
       if (failure !== null || replica === undefined) {
         return failed(failure === 'no-space' ? 'its disk is full' : 'its disk failed')
       }
       const record = preparedRecord(configuration)
-      world.store.records.put(recordKey(volumeId), record, (second) => {
+      store.records.put(recordKey(volumeId), record, (second) => {
         if (second !== null) return failed('its disk failed')
         this.#making.delete(volumeId)
         const askAtMs = world.clock.monotonicMs() + 2 * limits.createAnswerMs
-        this.#prepared.set(volumeId, { record, replica, askAtMs, absentSinceMs: null })
+        this.#prepared.set(volumeId, { record, replica, folder, askAtMs, absentSinceMs: null })
         // Given up while the disk was slow: nobody will ever commit it.
         if (making.abandoned) this.#abandon(volumeId)
         done(null)
@@ -153,20 +178,23 @@ export class Creations {
     if (prepared === undefined) return
     this.#prepared.delete(id)
     const record = { ...prepared.record, prepared: false }
-    const file = new RecordFile(this.#engine.world.store.records, id, record)
+    const file = new RecordFile(prepared.folder.store.records, id, record)
     file.save({}, (failure) => {
       // Not durable: the next start asks the register again. This run goes on with what it knows.
       if (failure !== null)
         this.#engine.world.log.warn({ volume: id, failure }, 'could not record that a volume begins')
     })
-    this.#engine.open(record, prepared.replica)
+    this.#engine.open(record, prepared.replica, prepared.folder)
   }
 
   #abandon(id: VolumeId): void {
     const making = this.#making.get(id)
     if (making !== undefined) making.abandoned = true
-    if (!this.#prepared.delete(id)) return
-    const { store, log } = this.#engine.world
+    const prepared = this.#prepared.get(id)
+    if (prepared === undefined) return
+    this.#prepared.delete(id)
+    const { log } = this.#engine.world
+    const { store } = prepared.folder
     store.records.put(recordKey(id), null, () => {
       store.deleteReplica(id, (failure) => {
         if (failure !== null)
@@ -211,6 +239,15 @@ function nameTaken(name: string): UserError {
     happened: `There is already a shared disk named ${name}, or the limit of ${limits.volumes} is reached.`,
     dataIsSafe: 'Nothing was changed.',
     next: 'Choose another name.',
+  })
+}
+
+function folderRefused(name: string, why: string | null): UserError {
+  return new UserError({
+    code: 'folder-refused',
+    happened: `The shared disk was not made: the storage folder ${name} cannot be used${why === null ? '' : ` (${why})`}.`,
+    dataIsSafe: 'Nothing was changed.',
+    next: 'Name another one; "mirrorbay folder list" shows them all.',
   })
 }
 

@@ -7,12 +7,14 @@ import { type LinkEvents, type Links, type Message, volumeKeyOf } from '../link/
 import { ArbiterClient } from '../membership/arbiter-client.ts'
 import { Heartbeats } from '../membership/heartbeats.ts'
 import { Silence } from '../membership/lease.ts'
+import { parseMemberMessage } from '../membership/messages.ts'
 import { RecordFile, readVolumeRecords, recordKey, type VolumeRecord } from '../membership/record.ts'
 import { Registers } from '../membership/register.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore, Store } from '../store/replica.ts'
 import type { BlockDevice, BlockDevices } from './block-device.ts'
 import { Creations } from './creations.ts'
+import { Folders, leftByAbsence, type OpenFolder, type StorageFolder } from './folders.ts'
 import { routeControl, routeHot } from './routing.ts'
 import { Volume } from './volume.ts'
 import type { VolumeEvent } from './world.ts'
@@ -23,12 +25,17 @@ export interface EngineWorld {
   readonly clock: Clock
   readonly random: RandomSource
   readonly log: Log
+  /** The main storage folder. */
   readonly store: Store
+  /** Its path, for people; the others are added to `Engine.folders`. */
+  readonly dir?: string
   readonly links: Links
   readonly digest: Digest
   /** All servers of the cluster that this one has met, without itself. */
   servers(): Iterable<ServerId>
   event(kind: VolumeEvent | 'created', volumeName: string, details: Record<string, string | number>): void
+  /** A storage folder failed: what lies in it is not served from it any more in this run. */
+  folderFailed?(folder: StorageFolder): void
   changed(): void
 }
 
@@ -42,10 +49,11 @@ export class Engine implements LinkEvents, BlockDevices {
   readonly registers: Registers
   readonly arbiters: ArbiterClient
   readonly creations: Creations
+  readonly folders: Folders
   readonly #byKey = new Map<number, Volume>()
   readonly #silence = new Silence()
-  /** Records or replicas that do not fit together: shown, never touched. */
-  readonly damaged: string[] = []
+  /** In which folder each open volume lies. */
+  readonly #folderOf = new Map<VolumeId, OpenFolder>()
   #lastTickMs: number
   #ticks = 0
   #stopped = false
@@ -53,6 +61,7 @@ export class Engine implements LinkEvents, BlockDevices {
   constructor(world: EngineWorld) {
     this.world = world
     const { links, clock, self } = world
+    this.folders = new Folders(world, world.dir ?? '')
     this.registers = new Registers(world.store.records)
     this.arbiters = new ArbiterClient({ self, selfRun: world.selfRun, links, clock, registers: this.registers })
     this.creations = new Creations(this)
@@ -66,30 +75,53 @@ export class Engine implements LinkEvents, BlockDevices {
     this.#lastTickMs = clock.monotonicMs()
   }
 
-  /** Opens every volume that this folder knows, and begins to tick. */
+  /** Opens every volume that lies in an open folder, and begins to tick. */
   start(): void {
-    const replicas = new Map(this.world.store.replicas().map((replica) => [replica.volumeId, replica]))
-    const { found, unreadable } = readVolumeRecords(this.world.store.records)
-    this.damaged.push(...unreadable)
-    for (const record of found) {
-      const replica = replicas.get(record.known.volumeId)
-      if (replica === undefined) this.damaged.push(`volume ${record.known.volumeName}: its replica is missing`)
-      else if (record.prepared) this.creations.resume(record, replica)
-      else this.open(record, replica)
-    }
-    const known = new Set([...found.map((record) => recordKey(record.known.volumeId)), ...unreadable])
-    for (const replica of replicas.values()) {
-      if (!known.has(recordKey(replica.volumeId))) this.#withoutRecord(replica)
-    }
+    for (const folder of this.folders.open()) this.openFolder(folder)
     this.#tick()
   }
 
+  /** Opens what lies in a folder: at start, or when one that was missing then is there. Once in a run (W8, E9). */
+  openFolder(folder: OpenFolder): void {
+    const replicas = new Map(folder.store.replicas().map((replica) => [replica.volumeId, replica]))
+    const { found, unreadable } = readVolumeRecords(folder.store.records)
+    folder.damaged.push(...unreadable)
+    for (const record of found) {
+      const { volumeId: id, volumeName } = record.known
+      const replica = replicas.get(id)
+      if (replica === undefined) folder.damaged.push(`volume ${volumeName}: its replica is missing`)
+      else if (this.volumes.has(id) || this.creations.has(id))
+        folder.damaged.push(`volume ${volumeName}: it is in another storage folder, too`)
+      else if (record.prepared) this.creations.resume(record, replica, folder)
+      else this.open(record, replica, folder)
+    }
+    const known = new Set([...found.map((record) => recordKey(record.known.volumeId)), ...unreadable])
+    for (const replica of replicas.values()) {
+      if (!known.has(recordKey(replica.volumeId))) this.#withoutRecord(replica, folder)
+    }
+    this.folders.remember(true)
+  }
+
+  /** Records or replicas that do not fit together, in any folder: shown, never touched. */
+  get damaged(): readonly string[] {
+    return this.folders.all().flatMap((folder) => folder.damaged)
+  }
+
+  /** Whether anything lies in a folder, or is just being put there. */
+  usesFolder(folder: StorageFolder): boolean {
+    return folder.volumes().length > 0 || folder.damaged.length > 0 || this.creations.usesFolder(folder)
+  }
+
+  folderOf(id: VolumeId): OpenFolder | undefined {
+    return this.#folderOf.get(id)
+  }
+
   /** A replica whose record was never written: the agent died while a volume was being made. Untouched, it is removed. */
-  #withoutRecord(replica: ReplicaStore): void {
+  #withoutRecord(replica: ReplicaStore, folder: OpenFolder): void {
     const isUntouched = replica.allocatedBytes() === 0 && replica.regions().next().done === true
-    if (!isUntouched) this.damaged.push(`replica ${replica.volumeId}: its record is missing`)
+    if (!isUntouched) folder.damaged.push(`replica ${replica.volumeId}: its record is missing`)
     else {
-      this.world.store.deleteReplica(replica.volumeId, (failure) => {
+      folder.store.deleteReplica(replica.volumeId, (failure) => {
         if (failure !== null)
           this.world.log.warn({ failure }, 'could not delete the replica of a volume that was not made')
       })
@@ -101,9 +133,10 @@ export class Engine implements LinkEvents, BlockDevices {
     this.#stopped = true
   }
 
-  open(record: VolumeRecord, replica: ReplicaStore): void {
+  open(record: VolumeRecord, replica: ReplicaStore, folder: OpenFolder): void {
     const { known } = record
-    const { self, selfRun, links, clock, random, log, store, digest } = this.world
+    const { self, selfRun, links, clock, random, log, digest } = this.world
+    const { records } = folder.store
     const volume = new Volume({
       self,
       selfRun,
@@ -116,15 +149,16 @@ export class Engine implements LinkEvents, BlockDevices {
       writeShareBytes: () => shareOfLinks(this.volumes.size),
       silence: this.#silence,
       arbiter: this.arbiters.at(known.arbiter.serverId),
-      record: new RecordFile(store.records, known.volumeId, record),
+      record: new RecordFile(records, known.volumeId, record),
       store: replica,
-      records: store.records,
+      records,
       send: (to, kind, body) => this.#sendMirror(to, kind, body),
       event: (kind, details) => this.world.event(kind, known.volumeName, details),
       changed: () => this.world.changed(),
     })
     this.volumes.set(known.volumeId, volume)
     this.#byKey.set(volume.key, volume)
+    this.#folderOf.set(known.volumeId, folder)
     volume.member.start()
     for (const server of this.world.servers()) {
       const peer = links.peer(server)
@@ -135,9 +169,9 @@ export class Engine implements LinkEvents, BlockDevices {
     this.world.changed()
   }
 
-  /** Whether a volume of this id or name, or with the same short key on the links, is here. */
+  /** Whether a volume of this id or name, or with the same short key on the links, is here, or in a folder that is away. */
   has(name: string, id: VolumeId): boolean {
-    if (this.#byKey.has(volumeKeyOf(id))) return true
+    if (this.#byKey.has(volumeKeyOf(id)) || this.folders.absentName(name)) return true
     for (const volume of this.volumes.values()) if (volume.name === name) return true
     return false
   }
@@ -210,8 +244,20 @@ export class Engine implements LinkEvents, BlockDevices {
   #takeVolumeMessage(from: ServerId, run: number, kind: string, body: unknown): boolean {
     const parsed = volumeOfBody.safeParse(body)
     if (!parsed.success || !isIdText(parsed.data.volume)) return false
-    const volume = this.volumes.get(volumeId(parsed.data.volume))
-    return volume !== undefined && routeControl(volume, from, run, kind, body, this.world.log)
+    const id = volumeId(parsed.data.volume)
+    const volume = this.volumes.get(id)
+    if (volume !== undefined) return routeControl(volume, from, run, kind, body, this.world.log)
+    return kind === 'member.configuration' && this.folders.absent(id) !== undefined && this.#leaveAbsent(from, body)
+  }
+
+  /** E8: others must not wait for a volume whose storage folder is away. */
+  #leaveAbsent(from: ServerId, body: unknown): boolean {
+    const told = parseMemberMessage('member.configuration', body)
+    const left = told === null ? null : leftByAbsence(told.configuration, this.world.self)
+    if (told === null || left === null) return false
+    const leave = { volume: told.volume, configurationId: left, reason: 'disk-failed' }
+    this.world.links.send(from, { type: 'control', kind: 'member.leave', body: leave })
+    return true
   }
 
   /** To itself at the next turn, so that asking oneself and asking another look alike to the asker. */
@@ -231,9 +277,18 @@ export class Engine implements LinkEvents, BlockDevices {
     this.#lastTickMs = now
     this.#ticks += 1
     if (this.#ticks % 2 === 0) this.heartbeats.sendTo(servers)
+    for (const folder of this.folders.newlyFailed()) this.#folderFailed(folder)
     for (const volume of this.volumes.values()) volume.tick()
     this.creations.tick()
+    this.folders.remember()
     this.world.clock.after(tickMs, () => this.#tick())
+  }
+
+  /** C6: also volumes that nobody uses just now leave: what they hold cannot be relied on. */
+  #folderFailed(folder: StorageFolder): void {
+    for (const [id, volume] of this.volumes) if (this.#folderOf.get(id) === folder) volume.ownReplicaFailed('io')
+    this.world.folderFailed?.(folder)
+    this.world.changed()
   }
 
   *#beats() {

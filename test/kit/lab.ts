@@ -24,6 +24,8 @@ import { until } from './until.ts'
 export interface LabOptions {
   readonly witness?: boolean
   readonly sizeBytes?: number
+  /** Storage folders of each server beside its main one: disk1, disk2… */
+  readonly folders?: number
   /** Where members live who do not live on loopback (test/lab/layout.ts). */
   readonly places?: Readonly<Record<string, Place>>
   /** Makes folders before the lab comes, e.g. mount points at DIR/a. */
@@ -68,6 +70,7 @@ export async function withLab(options: LabOptions, use: (lab: TestLab) => Promis
         sizeBytes: options.sizeBytes ?? 64 * MiB,
         volume: 'disk',
         client: 'tcp',
+        folders: options.folders ?? 0,
         ...(options.places === undefined ? {} : { places: options.places }),
       },
       { limitMs: stepMs, begins: (begun) => alive.add(begun) },

@@ -32,6 +32,7 @@ export const commands = {
       witness: { type: 'boolean', default: false, help: 'add a witness; without it a is preferred' },
       size: { type: 'string', default: '1G', value: 'SIZE', help: 'size of the disk, as 512M or 1G' },
       volume: { type: 'string', default: 'disk', value: 'NAME', help: 'its name' },
+      folders: { type: 'string', default: '0', value: 'N', help: 'storage folders of each server beside its main one' },
       client: { type: 'string', default: 'tcp', value: 'tcp|unix', help: 'which address stands under "nbd"' },
       timeout: timeout('60'),
     },
@@ -81,7 +82,9 @@ export const commands = {
   fault: {
     words: ['DIR', 'SERVER', 'FAULT'],
     help: 'disk-fail | disk-full | slow=MS | bitflip=OFFSET | off',
-    options: {},
+    options: {
+      folder: { type: 'string', value: 'NAME', help: 'only this storage folder, as disk1 (main: the first)' },
+    },
   },
   down: {
     words: ['DIR'],

@@ -1,4 +1,7 @@
 /** The in-sync copies of a lab's volume, as the stores' own files show them: no agent is asked. */
+import fs from 'node:fs'
+import path from 'node:path'
+import { type AgentConfig, agentConfig } from '../../agent/contract/config.ts'
 import { type Configuration, relation } from '../../agent/membership/configuration.ts'
 import { recordKey, volumeRecordSchema } from '../../agent/membership/record.ts'
 import { type InspectedReplica, type InspectedStore, inspectStore } from '../../agent/store/inspect.ts'
@@ -35,9 +38,9 @@ export function openInSyncCopies(state: LabState): OpenCopies {
   try {
     for (const member of state.servers) {
       try {
-        const store = inspectStore(member.dir)
-        stores.push(store)
-        seen.push(volumeIn(store, member, state.volume.name))
+        const found = findReplica(member, state.volume.name)
+        stores.push(found.store)
+        seen.push(found)
       } catch (failure) {
         unreadable.set(member, messageOf(failure))
       }
@@ -63,19 +66,53 @@ export function openInSyncCopies(state: LabState): OpenCopies {
   }
 }
 
-/** The lab's volume in one server's store. @throws CouldNot when there is none */
-export function replicaOf(store: InspectedStore, member: Member, name: string): InspectedReplica {
-  return volumeIn(store, member, name).replica
+interface Found extends Seen {
+  /** The storage folder in which it lies. */
+  readonly dir: string
 }
 
-function volumeIn(store: InspectedStore, member: Member, name: string): Seen {
+/** The lab's volume, in whatever storage folder of the server it lies. @throws CouldNot when there is none to be read */
+export function findReplica(member: Member, name: string): Found {
+  const problems: string[] = []
+  for (const dir of foldersOf(member)) {
+    try {
+      const store = inspectStore(dir)
+      const found = volumeIn(store, member, name)
+      if (found !== null) return { ...found, dir }
+      store.close()
+    } catch (failure) {
+      problems.push(messageOf(failure))
+    }
+  }
+  throw new CouldNot(
+    problems.length > 0 ? problems.join('; ') : `the store of ${member.name} holds no volume "${name}"`,
+  )
+}
+
+/** The main one, those of the beginning, and what config.json names by now. */
+function foldersOf(member: Member): string[] {
+  const configured = configuredFolders(path.join(member.dir, 'config.json'))
+  return [...new Set([member.dir, ...[...member.folders, ...configured].map((folder) => folder.path)])]
+}
+
+/** A folder without a configuration has no others; one that is broken is its agent's trouble. */
+function configuredFolders(file: string): AgentConfig['folders'] {
+  try {
+    return agentConfig.safeParse(JSON.parse(fs.readFileSync(file, 'utf8'))).data?.folders ?? []
+  } catch (failure) {
+    if (failure instanceof SyntaxError || (failure instanceof Error && 'code' in failure)) return []
+    throw failure
+  }
+}
+
+function volumeIn(store: InspectedStore, member: Member, name: string): Seen | null {
   for (const replica of store.replicas) {
     const record = volumeRecordSchema.safeParse(store.records.get(recordKey(replica.volumeId)))
     if (record.success && record.data.known.volumeName === name) {
       return { member, store, replica, configuration: record.data.known }
     }
   }
-  throw new CouldNot(`the store of ${member.name} holds no volume "${name}"`)
+  return null
 }
 
 function newestOf(seen: readonly Seen[], unreadable: ReadonlyMap<Member, string>): Configuration {

@@ -2,10 +2,9 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import type { Fault } from '../../agent/contract/operations.ts'
-import { inspectStore } from '../../agent/store/inspect.ts'
 import { type Answer, CouldNot, messageOf, yes } from './answer.ts'
 import { setFault } from './api.ts'
-import { replicaOf } from './copies.ts'
+import { findReplica } from './copies.ts'
 import { runningMembers } from './members.ts'
 import { isRunning } from './processes.ts'
 import { type LabState, type Member, memberNamed } from './state.ts'
@@ -45,8 +44,10 @@ export interface BitFlip {
   readonly offsetBytes: number
 }
 
+type DiskFault = Extract<Fault, { folder?: string | undefined }>
+
 /** @throws CouldNot with the list, for a word that is no fault */
-export function faultFrom(text: string): Fault | BitFlip {
+export function faultFrom(text: string): DiskFault | BitFlip {
   const [kind, value] = text.split('=', 2)
   const number = value === undefined || !/^\d+$/.test(value) ? undefined : Number(value)
   if (value === undefined && (kind === 'disk-fail' || kind === 'disk-full' || kind === 'off')) return { kind }
@@ -55,28 +56,29 @@ export function faultFrom(text: string): Fault | BitFlip {
   throw new CouldNot(`a fault is disk-fail, disk-full, slow=MS, bitflip=OFFSET or off, not "${text}"`)
 }
 
-export async function fault(state: LabState, name: string, text: string): Promise<Answer> {
+/** @param folder of a disk fault: only there; else in all folders. A bit is flipped wherever the copy lies. */
+export async function fault(state: LabState, name: string, text: string, folder?: string): Promise<Answer> {
   const member = memberNamed(state, name)
   const asked = faultFrom(text)
   if (asked.kind === 'bitflip') return flipBit(state, member, asked.offsetBytes)
-  await ask(member, asked)
-  return yes(`${name}: ${text}`)
+  await ask(member, folder === undefined ? asked : { ...asked, folder })
+  return yes(`${name}: ${text}${folder === undefined ? '' : ` in ${folder}`}`)
 }
 
 /** As a failing disk does it: whether the agent runs or not, it is not asked. @throws CouldNot where nothing is stored */
 function flipBit(state: LabState, member: Member, offsetBytes: number): Answer {
   const { sizeBytes, name } = state.volume
   if (offsetBytes >= sizeBytes) throw new CouldNot(`byte ${offsetBytes} is outside of ${name}, which has ${sizeBytes}`)
-  const store = inspectStore(member.dir)
+  const found = findReplica(member, name)
   try {
-    const place = replicaOf(store, member, name).placeOf(offsetBytes)
+    const place = found.replica.placeOf(offsetBytes)
     if (place === null) {
       throw new CouldNot(`byte ${offsetBytes} of ${name} is in a hole on ${member.name}: there is no bit to flip`)
     }
-    flipBitIn(path.join(member.dir, place.path), place.offsetBytes)
+    flipBitIn(path.join(found.dir, place.path), place.offsetBytes)
     return yes(`${member.name}: a bit of byte ${offsetBytes} is flipped (${place.path}, byte ${place.offsetBytes})`)
   } finally {
-    store.close()
+    found.store.close()
   }
 }
 

@@ -224,6 +224,7 @@ async function removeAll(state: LabState): Promise<void> {
         await rm(path.join(member.dir, entry), { recursive: true, force: true })
       }
     }
+    for (const folder of member.folders) await rm(folder.path, { recursive: true, force: true })
     for (const file of [member.log, member.api, member.nbdSocket]) if (file !== null) await rm(file, { force: true })
   }
   await forgetState(state.dir)

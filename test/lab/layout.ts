@@ -27,6 +27,8 @@ export interface LabRequest {
   readonly sizeBytes: number
   readonly volume: string
   readonly client: 'tcp' | 'unix'
+  /** Storage folders of each server beside its main one; none when not given. */
+  readonly folders?: number
   /** By the members' names; who is not in it lives on loopback. */
   readonly places?: Readonly<Record<string, Place>>
 }
@@ -77,10 +79,13 @@ export async function layOut(request: LabRequest): Promise<LabState> {
     const storage = name !== 'witness'
     const place = request.places?.[name]
     await mkdir(path.join(dir, name), { recursive: true })
+    const folders = storage ? moreFolders(dir, name, request.folders ?? 0) : []
+    for (const folder of folders) await mkdir(folder.path, { recursive: true })
     members.push({
       name,
       serverId: null,
       dir: path.join(dir, name),
+      folders,
       log: path.join(dir, `${name}.log`),
       api: path.join(socketDir, `${name}-api.sock`),
       host: place?.host ?? '127.0.0.1',
@@ -105,6 +110,13 @@ export async function layOut(request: LabRequest): Promise<LabState> {
   }
 }
 
+/** `disk1`, `disk2`…: as DIR/a-disk1 and so on, beside the main folder. */
+const moreFolders = (dir: string, member: string, count: number) =>
+  Array.from({ length: count }, (_, index) => `disk${index + 1}`).map((name) => ({
+    name,
+    path: path.join(dir, `${member}-${name}`),
+  }))
+
 /** Writes config.json into every storage folder; checked against the agents' own schema, so that a typo ends here. */
 export async function writeConfigs(members: readonly Member[]): Promise<void> {
   const secret = randomBytes(24).toString('base64url')
@@ -118,6 +130,7 @@ export async function writeConfigs(members: readonly Member[]): Promise<void> {
       peers: members
         .filter((peer) => peer !== member)
         .map((peer) => ({ name: peer.name, role: roleOf(peer), host: peer.host, port: peer.linkPort })),
+      folders: member.folders,
       nbd: { host: member.host, port: member.nbdPort, unix: member.nbdSocket },
       control: { socket: member.api, host: '127.0.0.1', port: member.consolePort },
     })

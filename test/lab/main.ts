@@ -3,6 +3,7 @@
 import { nameText } from '../../agent/contract/config.ts'
 import { parseSize } from '../../agent/contract/sizes.ts'
 import { never, UserError } from '../../agent/kit/failure.ts'
+import { limits } from '../../agent/limits.ts'
 import { type Answer, CouldNot, messageOf, yes } from './answer.ts'
 import { helpText, type Invocation, parseInvocation, secondsIn } from './arguments.ts'
 import { equal } from './equal.ts'
@@ -17,6 +18,9 @@ async function bringUp(invocation: Invocation): Promise<Answer> {
   if (client !== 'tcp' && client !== 'unix') throw new CouldNot(`--client takes tcp or unix, not "${client}"`)
   const servers = Number(text('servers'))
   if (!Number.isInteger(servers) || servers < 2 || servers > 3) throw new CouldNot('--servers takes 2 or 3')
+  const folders = Number(text('folders'))
+  if (!Number.isInteger(folders) || folders < 0 || folders > limits.folders)
+    throw new CouldNot(`--folders takes 0 to ${limits.folders}`)
   const volume = nameText.safeParse(text('volume'))
   if (!volume.success) throw new CouldNot(`--volume: ${volume.error.issues[0]?.message ?? 'not a name'}`)
   const request = {
@@ -26,6 +30,7 @@ async function bringUp(invocation: Invocation): Promise<Answer> {
     sizeBytes: parseSize(text('size') ?? ''),
     volume: volume.data,
     client,
+    folders,
   } as const
   const giveUp = new AbortController()
   for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => giveUp.abort())
@@ -58,7 +63,7 @@ async function answerTo(invocation: Invocation): Promise<Answer> {
     case 'heal':
       return heal(state)
     case 'fault':
-      return fault(state, server, words.FAULT ?? '')
+      return fault(state, server, words.FAULT ?? '', text('folder'))
     case 'down':
       return down(state, { keep: flag('keep') })
     default:

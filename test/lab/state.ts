@@ -14,8 +14,10 @@ const member = z.strictObject({
   name: z.string(),
   /** The identity in its storage folder; null until it has answered for the first time. */
   serverId: z.string().nullable(),
-  /** The agent's storage folder. */
+  /** The agent's main storage folder. */
   dir: z.string(),
+  /** Those beside it, as config.json has them at the beginning. */
+  folders: z.array(z.strictObject({ name: z.string(), path: z.string() })).default([]),
   log: z.string(),
   /** Path of the API's Unix socket. */
   api: z.string(),

@@ -1,6 +1,13 @@
 /** One status for every state that the window can show. Examples for tests and pictures; nothing here is measured. */
 import type { Event } from '../../agent/contract/events.ts'
-import type { PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../../agent/contract/status.ts'
+import type {
+  FolderStatus,
+  PeerStatus,
+  ReplicaStatus,
+  ResyncStatus,
+  Status,
+  VolumeStatus,
+} from '../../agent/contract/status.ts'
 
 const MB = 1_000_000
 const GB = 1000 * MB
@@ -37,6 +44,7 @@ const witness = peer('tie', { role: 'tiebreaker', address: '192.168.1.20:7400', 
 const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
   id: 'volume-1',
   name: 'fileserver',
+  folder: 'main',
   sizeBytes: 2048 * GiB,
   writeThrough: false,
   epoch: 4,
@@ -72,6 +80,19 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
   ...change,
 })
 
+const folder = (change: Partial<FolderStatus> = {}): FolderStatus => ({
+  name: 'main',
+  path: '/var/lib/mirrorbay',
+  state: 'ok',
+  why: null,
+  freeBytes: 3.2 * 1000 * GB,
+  totalBytes: 8 * 1000 * GB,
+  isLow: false,
+  volumes: ['fileserver'],
+  damaged: [],
+  ...change,
+})
+
 const status = (change: Partial<Status> = {}): Status => ({
   product: 'mirrorbay',
   version: '0.1.0',
@@ -85,6 +106,7 @@ const status = (change: Partial<Status> = {}): Status => ({
     freeBytes: 3.2 * 1000 * GB,
     startedMs: minutesAgo(900),
   },
+  folders: [folder()],
   peers: [peer('nas-2'), witness],
   volumes: [volume()],
   ...change,

@@ -49,6 +49,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
   return {
     id: idOf('v'),
     name: 'office',
+    folder: 'main',
     sizeBytes: 1024 ** 3,
     writeThrough: false,
     epoch: 1,
@@ -89,6 +90,19 @@ export function statusOf(volumes: VolumeStatus[] = [volume()]): Status {
       freeBytes: 5e11,
       startedMs: 0,
     },
+    folders: [
+      {
+        name: 'main',
+        path: '/srv/mirrorbay',
+        state: 'ok',
+        why: null,
+        freeBytes: 5e11,
+        totalBytes: 1e12,
+        isLow: false,
+        volumes: volumes.map(({ name }) => name),
+        damaged: [],
+      },
+    ],
     peers: [
       {
         id: idOf('nas-2'),
@@ -137,6 +151,15 @@ export class RecordingPort implements AgentPort {
   }
   createVolume(request: Parameters<AgentPort['createVolume']>[0]) {
     return this.#command('createVolume', request)
+  }
+  addFolder(request: Parameters<AgentPort['addFolder']>[0]) {
+    return this.#command('addFolder', request)
+  }
+  removeFolder(name: string) {
+    return this.#command('removeFolder', name)
+  }
+  retryFolder(name: string) {
+    return this.#command('retryFolder', name)
   }
   async resync(name: string, action: 'now' | 'pause' | 'continue') {
     if (!this.current.volumes.some((one) => one.name === name)) throw noSuchVolume(name)

@@ -89,6 +89,7 @@ async function withStores(
         host: '127.0.0.1',
         enter: [],
         foundEntries: null,
+        folders: [],
       })
     }
     await use({
