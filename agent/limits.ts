@@ -102,6 +102,10 @@ export const limits = {
   storeCloseMs: 10_000,
   /** Milliseconds between two attempts to write to a failed disk that it failed (C2). */
   failureRecordMs: 1_000,
+  /** C8: slots that another server's writes may take of a disk without asking: 128 MiB, twice what a volume executes at
+   * once; and the part of what is left that one of them is given at most. */
+  creditSlots: 512,
+  creditShare: 16,
   /** Milliseconds between two looks at a disk's free space. */
   freeSpaceMs: 5_000,
   /** Storage folders of one server beside its main one. */
@@ -250,6 +254,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.memberOverdueMs < of.repairAnswerMs, 'who is hung is out before a repair gives up on it')
   check(of.unconfirmedWrites > of.volumeRequests, 'a volume executes as many writes as it may')
   check(3 * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes, 'what a member tells fits a message')
+  check(of.creditSlots * of.extentBytes >= 2 * of.volumeBytes, 'writes under way find credit while more is on its way')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
   check(of.refusedPayloadBytes >= of.requestBytes, 'a write of the largest size can be refused without closing')
   check(of.volumeBytes >= of.requestBytes, 'a volume can execute the largest request')

@@ -9,6 +9,7 @@ import type { Links, WriteMessage } from '../link/messages.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 import { applyToStore } from './outgoing.ts'
+import type { SpaceGiver } from './space-giver.ts'
 
 /** A mirrored write that this replica has applied, or is applying. */
 export interface AppliedName {
@@ -37,6 +38,8 @@ export interface IncomingWorld {
   observe(time: number): void
   touched(origin: ServerId, offsetBytes: number, lengthBytes: number, number: number): void
   ownReplicaFailed(failure: StoreFailure): void
+  /** C8: what was set aside here for others' writes. */
+  readonly space: Pick<SpaceGiver, 'cover'>
 }
 
 /** Most numbers that one confirmation names (messages.ts). */
@@ -113,11 +116,12 @@ export class Incoming {
     this.#executing.set(name, this.#world.clock.monotonicMs())
     this.#world.touched(from, offsetBytes, lengthBytes, number)
     const session = message.session
-    applyToStore(this.#world.store, message, (failure) => {
+    const applied = (failure: StoreFailure | null) => {
       // A failed call may have left another one of this write under way.
       if (failure === null) handBack(message.chunks)
       this.#done(name, session, failure)
-    })
+    }
+    applyToStore(this.#world.store, message, applied, this.#world.space.cover(from, message))
   }
 
   #fits(message: WriteMessage): boolean {

@@ -30,6 +30,16 @@ export const mirrorMessages = {
   /** R3: my disk cannot give these bytes; the answer is a `copy` message, or that nobody can. */
   'repair.ask': z.object({ ...scope, ...range, request: count }),
   'repair.failed': z.object({ ...scope, request: count }),
+  /** C8: "set aside what this write needs at your disk"; when refused it executes nowhere. */
+  'space.ask': z.object({ ...scope, ...range, request: count, kind: z.enum(['data', 'zero', 'zero-keep', 'discard']) }),
+  'space.answer': z.object({ ...scope, request: count, granted: z.boolean() }),
+  /** The write that asked will not come. */
+  'space.drop': z.object({ ...scope, request: count }),
+  /** C8: so many more slots may your writes take here without asking. */
+  'space.credit': z.object({ ...scope, slots: count }),
+  /** "Keep no more than that of it": answered by what is given back. */
+  'space.recall': z.object({ ...scope, keep: count }),
+  'space.return': z.object({ ...scope, slots: count }),
   /** W4: "make durable what you have applied". */
   'flush.ask': z.object({ ...scope, request: count }),
   'flush.done': z.object({ ...scope, request: count, failed: z.boolean() }),

@@ -11,7 +11,7 @@ import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Links, WriteKind, WriteMessage } from '../link/messages.ts'
 import { Use } from '../policing/use.ts'
-import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
+import type { ReplicaStore, SpaceReservation, StoreFailure } from '../store/replica.ts'
 
 /** Bit of this server's own replica in a write's masks; the others follow in the order of the targets. */
 const ownBit = 1
@@ -37,6 +37,12 @@ export abstract class ClientWrite extends Use {
   failedHere = false
   /** Its bytes went to a joiner that was sent away: the link may hold them still. */
   abandonedBytes = false
+  /** C8: the session in which space for it is set aside at all, and this store's part until it executes; 0 and null: none. */
+  coveredIn = 0
+  reservation: SpaceReservation | null = null
+  /** Slots of credit that it has taken of each other member, or the request by which it asked them. */
+  creditSlots = 0
+  spaceRequest = 0
 
   constructor(kind: WriteKind, offsetBytes: number, lengthBytes: number, chunks: readonly Uint8Array[], fua: boolean) {
     super('exclusive', offsetBytes, lengthBytes)
@@ -168,7 +174,11 @@ export class Outgoing {
     for (const target of this.#targets) this.#send(write, target)
     this.#world.touched(write.offsetBytes, write.lengthBytes, write.number)
     this.#executingHere += 1
-    applyToStore(store, write, (failure) => this.#appliedHere(write, failure))
+    const reservation = write.reservation ?? undefined
+    // From here on the store and the others give back what it does not use.
+    write.reservation = null
+    write.coveredIn = 0
+    applyToStore(store, write, (failure) => this.#appliedHere(write, failure), reservation)
   }
 
   #send(write: ClientWrite, target: Target): void {
@@ -219,7 +229,8 @@ export class Outgoing {
     if (!this.#inFlight.has(write.number)) return
     write.acknowledged = true
     write.failedHere = true
-    write.acknowledge(failure)
+    // C8: "no space" says that nothing was done anywhere; a joiner may have done it.
+    write.acknowledge(this.#targets.length === 0 ? failure : 'io')
     if (this.#targets.length === 0) this.#end(write)
     else this.#world.ownReplicaFailed(failure)
   }
@@ -321,18 +332,20 @@ export function applyToStore(
   store: ReplicaStore,
   write: Pick<WriteMessage, 'kind' | 'offsetBytes' | 'lengthBytes' | 'chunks' | 'fua'>,
   done: (failure: StoreFailure | null) => void,
+  reservation?: SpaceReservation,
 ): void {
   const applied = write.fua
     ? (failure: StoreFailure | null) => (failure === null ? store.sync(done) : done(failure))
     : done
   switch (write.kind) {
     case 'data':
-      return store.write(write.offsetBytes, write.chunks, write.lengthBytes, applied)
+      return store.write(write.offsetBytes, write.chunks, write.lengthBytes, applied, reservation)
     case 'zero':
-      return store.zero(write.offsetBytes, write.lengthBytes, true, applied)
+      return store.zero(write.offsetBytes, write.lengthBytes, true, applied, reservation)
     case 'zero-keep':
-      return store.zero(write.offsetBytes, write.lengthBytes, false, applied)
+      return store.zero(write.offsetBytes, write.lengthBytes, false, applied, reservation)
     case 'discard':
+      reservation?.release()
       return store.discard(write.offsetBytes, write.lengthBytes, applied)
   }
 }

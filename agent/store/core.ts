@@ -199,6 +199,10 @@ export class CoreStore implements Store {
     return this.#slots.freeBytes
   }
 
+  measureSpace(): void {
+    this.#slots.measureSpace(() => undefined)
+  }
+
   /** Age in ms of the oldest record put that the disk has not answered. */
   recordsPendingMs(): number {
     return this.#records.pendingMs()

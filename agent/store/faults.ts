@@ -100,6 +100,9 @@ export function withFaults(files: Files, faults: StoreFaults, clock: Clock): Fil
     rename: (from, to, done) => filter.pass(false, done, () => files.rename(from, to, done)),
     remove: (path, done) => filter.pass(false, done, () => files.remove(path, done)),
     syncFolder: (folder, done) => filter.pass(false, done, () => files.syncFolder(folder, done)),
-    freeBytes: (done) => filter.pass(false, done, () => (filter.full ? done(null, 0) : files.freeBytes(done))),
+    space: (done) =>
+      filter.pass(false, done, () =>
+        files.space((error, space) => done(error, space && filter.full ? { ...space, freeBytes: 0 } : space)),
+      ),
   }
 }

@@ -38,6 +38,14 @@ export interface BlockFile {
 }
 export type ReadFileDone = (error: FileError | null, gotBytes: number) => void
 
+/** Together they do not change by what the store itself writes. */
+export interface DiskSpace {
+  /** Bytes an ordinary user may still write to the disk. */
+  readonly freeBytes: number
+  /** Bytes of the disk that the files under `data` take: holes take none. */
+  readonly usedBytes: number
+}
+
 export interface Files {
   /** @param create makes the file when it is not there; else a missing one is the error ENOENT */
   open(path: string, create: boolean, done: FileValueDone<BlockFile>): void
@@ -52,8 +60,7 @@ export interface Files {
   remove(path: string, done: FileDone): void
   /** Makes names in that folder durable. */
   syncFolder(folder: string, done: FileDone): void
-  /** Bytes an ordinary user may still write to the disk. */
-  freeBytes(done: FileValueDone<number>): void
+  space(done: FileValueDone<DiskSpace>): void
 }
 
 /** What an error of the operating system means to the store's callers. */

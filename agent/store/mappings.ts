@@ -6,6 +6,7 @@ import type { FileError } from './files.ts'
 import { regionExtents, slotBytes } from './format.ts'
 import type { Operation } from './operation.ts'
 import type { Slots } from './slots.ts'
+import { type Change, RangeReservations, SpaceReservation } from './space.ts'
 import type { SumDoubt } from './sum-doubt.ts'
 import type { SumOwner, Sums } from './sums.ts'
 
@@ -27,6 +28,7 @@ export class Mappings {
   /** Commits under way for new mappings: a write into a mapping not yet committed waits for it too. */
   readonly #uncommitted = new Map<number, number>()
   #commitNumber = 0
+  readonly #reservations = new RangeReservations()
 
   constructor(parts: MappingParts, owner: SumOwner, volume: { readonly id: VolumeId; readonly number: number }) {
     this.#parts = parts
@@ -44,6 +46,22 @@ export class Mappings {
     return missing
   }
 
+  /** C8: sets slots aside for whatever comes. @returns null when the disk cannot hold that many more */
+  reserve(slots: number): SpaceReservation | null {
+    const ledger = this.#parts.slots
+    return slots <= 0 || ledger.available() >= slots ? new SpaceReservation(ledger, slots) : null
+  }
+
+  /** C8: sets aside what is missing now, and what is discarded there before the write comes. */
+  reserveFor(change: Change, offsetBytes: number, lengthBytes: number): SpaceReservation | null {
+    const needed = change === 'data' ? this.missing(offsetBytes, lengthBytes) : 0
+    const ledger = this.#parts.slots
+    if (needed > 0 && ledger.available() < needed) return null
+    const first = Math.floor(offsetBytes / slotBytes)
+    const end = Math.ceil((offsetBytes + lengthBytes) / slotBytes)
+    return new SpaceReservation(ledger, needed, this.#reservations, first, end)
+  }
+
   /** Gives slots to the extents that have none. @returns whether the range has new ones, or not yet committed ones */
   allocate(operation: Operation, offsetBytes: number, end: number): boolean {
     const { map, slots, commits, sums } = this.#parts
@@ -51,6 +69,7 @@ export class Mappings {
     for (let extent = Math.floor(offsetBytes / slotBytes); extent * slotBytes < end; extent++) {
       if (map.get(extent) < 0) {
         const slot = slots.take()
+        if (operation.reservation !== null && operation.reservation.slots > 0) operation.reservation.use()
         map.set(extent, slot)
         sums.fresh(slot, this.#owner, extent)
         commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
@@ -69,6 +88,7 @@ export class Mappings {
     const { map, slots, commits, sums, doubt } = this.#parts
     const slot = map.get(extent)
     map.set(extent, -1)
+    this.#reservations.freed(extent)
     sums.forget(slot)
     doubt.remove(extent)
     slots.free(slot)

@@ -7,7 +7,15 @@
  */
 import { never } from '../kit/failure.ts'
 import type { Clock, RandomSource } from '../kit/world.ts'
-import { type BlockFile, type FileDone, FileError, type Files, type FileValueDone, type ReadFileDone } from './files.ts'
+import {
+  type BlockFile,
+  type DiskSpace,
+  type FileDone,
+  FileError,
+  type Files,
+  type FileValueDone,
+  type ReadFileDone,
+} from './files.ts'
 import { sectorBytes } from './format.ts'
 
 const pageBytes = 4096
@@ -54,6 +62,10 @@ class Image {
       at += length
     }
     this.sizeBytes = Math.max(this.sizeBytes, offsetBytes + bytes.length)
+  }
+
+  get usedBytes(): number {
+    return this.#pages.size * pageBytes
   }
 
   /** @returns the bytes there were before the end */
@@ -142,6 +154,8 @@ export interface DiskTuning {
   readonly maxMs: number
 }
 
+const endlessBytes = 1024 ** 4
+
 export type DiskFault = 'none' | 'fail' | 'full' | 'hang'
 
 const folderOf = (path: string): string => path.slice(0, Math.max(0, path.lastIndexOf('/')))
@@ -161,7 +175,9 @@ export class MemoryFiles implements Files {
   #life = 0
   /** Effects of calls under way: a kill lets some happen, without an answer. */
   #underWay = new Set<() => void>()
-  sizeBytes = 1024 ** 4
+  /** Of the disk; what holds zeros takes none of it. */
+  sizeBytes = endlessBytes
+  wasSmall = false
 
   constructor(clock: Clock, random: RandomSource, tuning: DiskTuning) {
     this.#clock = clock
@@ -218,7 +234,7 @@ export class MemoryFiles implements Files {
     const finish = () => {
       this.#underWay.delete(effect)
       if (this.#fault === 'fail') answer(new FileError('EIO', 'the simulated disk fails'))
-      else if (this.#fault === 'full' && fresh) answer(new FileError('ENOSPC', 'the simulated disk is full'))
+      else if (fresh && this.#isFull()) answer(new FileError('ENOSPC', 'the simulated disk is full'))
       else {
         effect()
         answer(null)
@@ -226,6 +242,11 @@ export class MemoryFiles implements Files {
     }
     if (this.#fault === 'hang') this.#held.push(start)
     else start()
+  }
+
+  /** A disk without a size of its own is never looked through: it would cost each call. */
+  #isFull(): boolean {
+    return this.#fault === 'full' || (this.sizeBytes < endlessBytes && this.#freeBytes() === 0)
   }
 
   /** The disk changes what it holds: in every file under that path, pages that begin with these bytes lose a bit. */
@@ -311,12 +332,28 @@ export class MemoryFiles implements Files {
     )
   }
 
-  freeBytes(done: FileValueDone<number>): void {
-    let free = 0
+  space(done: FileValueDone<DiskSpace>): void {
+    let space: DiskSpace = { freeBytes: 0, usedBytes: 0 }
     const effect = () => {
-      free = this.#fault === 'full' ? 0 : this.sizeBytes
+      space = { freeBytes: this.#fault === 'full' ? 0 : this.#freeBytes(), usedBytes: this.#usedBytes('data/') }
     }
-    this.call(false, effect, (error) => (error ? done(error) : done(null, free)))
+    this.call(false, effect, (error) => (error ? done(error) : done(null, space)))
+  }
+
+  /** From now on that much fits beside what is there; null: as much as you like. */
+  leave(bytes: number | null): void {
+    if (bytes !== null) this.wasSmall = true
+    this.sizeBytes = bytes === null ? endlessBytes : this.#usedBytes('') + bytes
+  }
+
+  #freeBytes(): number {
+    return Math.max(0, this.sizeBytes - this.#usedBytes(''))
+  }
+
+  #usedBytes(prefix: string): number {
+    let sumBytes = 0
+    for (const [path, inode] of this.#names) if (path.startsWith(prefix)) sumBytes += inode.cache.usedBytes
+    return sumBytes
   }
 
   #name(change: NameChange): void {

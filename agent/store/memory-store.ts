@@ -83,9 +83,19 @@ export class MemoryDisk {
     return this.#files.rot('data/', bytes)
   }
 
-  /** Free bytes that the disk reports. */
+  /** Of the whole disk, what is stored included. */
   set sizeBytes(bytes: number) {
     this.#files.sizeBytes = bytes
+  }
+
+  /** From now on that much fits beside what is there; null: as much as you like. */
+  leave(bytes: number | null): void {
+    this.#files.leave(bytes)
+  }
+
+  /** Whether it was ever told to leave little. */
+  get wasSmall(): boolean {
+    return this.#files.wasSmall
   }
 }
 

@@ -3,6 +3,7 @@ import fs from 'node:fs'
 import path from 'node:path'
 import {
   type BlockFile,
+  type DiskSpace,
   type FileDone,
   FileError,
   type Files,
@@ -167,7 +168,39 @@ export class NodeFiles implements Files {
     })
   }
 
-  freeBytes(done: FileValueDone<number>): void {
-    fs.statfs(this.#dir, (error, stats) => (error ? done(errorOf(error)) : done(null, stats.bavail * stats.bsize)))
+  space(done: FileValueDone<DiskSpace>): void {
+    const dir = this.#at('data')
+    fs.statfs(this.#dir, (error, stats) => {
+      if (error) return done(errorOf(error))
+      const freeBytes = stats.bavail * stats.bsize
+      fs.readdir(dir, (noDir, names) => {
+        if (noDir?.code === 'ENOENT') done(null, { freeBytes, usedBytes: 0 })
+        else if (noDir) done(errorOf(noDir))
+        else
+          sumOfUsed(
+            names.map((name) => path.join(dir, name)),
+            (failure, usedBytes) => {
+              if (failure !== null) done(failure)
+              else done(null, { freeBytes, usedBytes })
+            },
+          )
+      })
+    })
   }
+}
+
+/** One after the other, so that a folder of a thousand files takes one thread of the pool. */
+function sumOfUsed(paths: readonly string[], done: (error: FileError | null, usedBytes: number) => void): void {
+  let sumBytes = 0
+  const next = (at: number): void => {
+    const name = paths[at]
+    if (name === undefined) return done(null, sumBytes)
+    fs.stat(name, (error, stats) => {
+      if (error && error.code !== 'ENOENT') return done(errorOf(error), 0)
+      // POSIX counts in units of 512 bytes; Windows has no count, there a file is taken for full.
+      if (!error) sumBytes += stats.blocks === undefined ? stats.size : stats.blocks * 512
+      next(at + 1)
+    })
+  }
+  next(0)
 }

@@ -2,6 +2,7 @@
 import type { DiskWaiter } from './disk-queue.ts'
 import type { FileError } from './files.ts'
 import type { StoreFailure } from './replica.ts'
+import type { SpaceReservation } from './space.ts'
 
 export interface OperationHost {
   /** It has had all its answers. */
@@ -24,6 +25,8 @@ export class Operation implements DiskWaiter {
   /** Where it changed checksums in memory before the disk took the bytes; -1 for nowhere. */
   summedFromBytes = -1
   summedEndBytes = -1
+  /** What was set aside for the slots that it needs (C8). */
+  reservation: SpaceReservation | null = null
   before: Operation | null = null
   after: Operation | null = null
 

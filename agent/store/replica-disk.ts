@@ -24,6 +24,7 @@ import type { Marks } from './marks.ts'
 import { Operation, type OperationHost, OperationList } from './operation.ts'
 import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone, StoreReadFailure } from './replica.ts'
 import type { Slots } from './slots.ts'
+import type { Change, SpaceReservation } from './space.ts'
 import type { SumDoubt } from './sum-doubt.ts'
 import { saveSums } from './sum-save.ts'
 import { sumWrite, sumZeros, unknowSums } from './sum-writes.ts'
@@ -76,9 +77,16 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.#fetchParts = { queue, data, map, sums, rotten: (offsetBytes) => parts.rotten(volume.id, offsetBytes) }
   }
 
-  write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, done: StoreDone): void {
+  write(
+    offsetBytes: number,
+    chunks: readonly Uint8Array[],
+    lengthBytes: number,
+    done: StoreDone,
+    reservation?: SpaceReservation,
+  ): void {
     this.#inside(offsetBytes, lengthBytes)
     const operation = this.#begin(done)
+    if (reservation !== undefined) operation.reservation = reservation
     this.#marked(operation, offsetBytes, lengthBytes, () => {
       const isWhole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
       if (isWhole) this.#store(operation, offsetBytes, chunks, lengthBytes)
@@ -86,8 +94,16 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     })
   }
 
-  zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void {
+  zero(
+    offsetBytes: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+    done: StoreDone,
+    reservation?: SpaceReservation,
+  ): void {
     this.#inside(offsetBytes, lengthBytes)
+    // Where something is stored, zeros take its place: nothing of it is needed.
+    reservation?.release()
     const { edges, fromBytes, toBytes } = partsOfZero(offsetBytes, offsetBytes + lengthBytes)
     if (edges.length === 0) return this.#change(offsetBytes, lengthBytes, mayUnmap, true, done)
     const stored = edges.filter(({ atBytes }) => this.parts.map.get(Math.floor(atBytes / slotBytes)) >= 0)
@@ -171,6 +187,19 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.#marksCall(done, (finished) => this.parts.marks.settled(regions, finished))
   }
 
+  reserve(slots: number): SpaceReservation | null {
+    return this.#mappings.reserve(slots)
+  }
+
+  reserveFor(change: Change, offsetBytes: number, lengthBytes: number): SpaceReservation | null {
+    this.#inside(offsetBytes, lengthBytes)
+    return this.#mappings.reserveFor(change, offsetBytes, lengthBytes)
+  }
+
+  availableSlots(): number {
+    return this.parts.slots.available()
+  }
+
   get failed(): boolean {
     return this.parts.failed()
   }
@@ -197,6 +226,7 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   /** A call has had all its answers. */
   ended(operation: Operation): void {
     this.#operations.remove(operation)
+    operation.reservation?.release()
     if (operation.failure !== null && operation.summedEndBytes >= 0) {
       // What the disk took of it is not known: old bytes, new ones, or some of both.
       unknowSums(this.parts, this, operation.summedFromBytes, operation.summedEndBytes)
@@ -287,7 +317,8 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   #store(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
     const missing = this.#mappings.missing(offsetBytes, lengthBytes)
     if (missing === 0) return this.#place(operation, offsetBytes, chunks, lengthBytes)
-    this.parts.slots.want(missing, (failure) => {
+    const covered = (operation.reservation?.slots ?? 0) >= missing
+    this.parts.slots.want(missing, covered, (failure) => {
       operation.failure = failure
       if (failure === null) this.#place(operation, offsetBytes, chunks, lengthBytes)
       else operation.part()

@@ -6,6 +6,9 @@
  */
 import type { VolumeId } from '../kit/ids.ts'
 import type { StoreFigures } from './figures.ts'
+import type { Change, SpaceReservation } from './space.ts'
+
+export type { Change, SpaceReservation }
 
 /** A disk's answer. `no-space`: nothing promised about the range; `io`: the disk failed. */
 export type StoreFailure = 'io' | 'no-space'
@@ -40,10 +43,24 @@ export interface ReplicaStore {
    * until the next sync. Marks its regions first and durably where they are not marked (C1). The caller holds the range
    * (W3), rounded out to blocks: no overlapping call is under way. Any byte alignment; a block of which only a part is
    * written is read first (and must fit its checksum, else the write fails with `io`). The chunks must not change until done.
+   * @param reservation what was set aside for it; the rest of it is given back when done. Without one, what others have set
+   * aside is not touched: `no-space` comes earlier
    */
-  write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, done: StoreDone): void
+  write(
+    offsetBytes: number,
+    chunks: readonly Uint8Array[],
+    lengthBytes: number,
+    done: StoreDone,
+    reservation?: SpaceReservation,
+  ): void
   /** The range reads as zeros when done; marks as `write` does. @param mayUnmap whole extents give their slot back */
-  zero(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, done: StoreDone): void
+  zero(
+    offsetBytes: number,
+    lengthBytes: number,
+    mayUnmap: boolean,
+    done: StoreDone,
+    reservation?: SpaceReservation,
+  ): void
   /** Whole extents inside the range read as zeros and give their slot back; the rest is unchanged. Marks as `write`. */
   discard(offsetBytes: number, lengthBytes: number, done: StoreDone): void
   /** Unwritten bytes read as zeros; every block was held against its checksum (R3). The caller holds the range against
@@ -65,6 +82,14 @@ export interface ReplicaStore {
   raiseStamp(region: number, epoch: number, done: StoreDone): void
   /** C2: settled from a better copy and synced by the caller: marks stay, their grade becomes sound; durable when done. */
   settled(regions: readonly number[], done: StoreDone): void
+
+  /** C8: sets slots aside for writes to come. @returns null when the disk cannot hold that many more */
+  reserve(slots: number): SpaceReservation | null
+  /** C8: sets aside what this request needs here and now, which stays enough whatever is discarded before it comes. Its end
+   * may be beyond `mostSlots` only by what a discard frees. @returns null when the disk is full for it */
+  reserveFor(change: Change, offsetBytes: number, lengthBytes: number): SpaceReservation | null
+  /** C8: slots of 256 KiB that the disk can still hold, beside what is set aside. */
+  availableSlots(): number
 
   /** A write, sync or commit of this folder failed: it takes nothing more in this run. */
   readonly failed: boolean
@@ -113,6 +138,8 @@ export interface Store {
   deleteReplica(volumeId: VolumeId, done: StoreDone): void
   /** Free bytes of the disk under the folder, as last measured; null when unknown. */
   freeBytes(): number | null
+  /** Looks at the disk's free space now, and not only some seconds later. */
+  measureSpace(): void
   /** Syncs all, records the clean end, frees the lock. No call is under way or comes after. */
   close(done: StoreDone): void
 }

@@ -14,6 +14,7 @@ import type { Commits } from './commits.ts'
 import { FileError, type Files, failureOf } from './files.ts'
 import { fileOfSlot, headerOffset, sectorBytes, slotBytes, slotsPerGroup, sumsOffset } from './format.ts'
 import type { StoreFailure } from './replica.ts'
+import type { SlotLedger } from './space.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 import { buryStale, type ZeroParts, zeroSlots } from './zeroing.ts'
 
@@ -30,10 +31,15 @@ export interface SlotParts extends ZeroParts {
 
 interface Request {
   readonly count: number
+  /** Its slots were set aside before (C8). */
+  readonly covered: boolean
   readonly granted: (failure: StoreFailure | null) => void
 }
 
-export class Slots {
+/** Bytes of the disk that a slot takes: its data, header and block checksums, in whole blocks. */
+const slotCostBytes = slotBytes + limits.blockBytes
+
+export class Slots implements SlotLedger {
   readonly #parts: SlotParts
   /** Bits, one a slot. */
   #mapped = new Uint8Array(0)
@@ -53,6 +59,9 @@ export class Slots {
   #recycling = false
   #closing = false
   #freeBytes: number | null = null
+  /** Slots that this disk can hold in all: what others leave of it. */
+  #mostSlots = 0
+  #setAside = 0
   #idleDone: (() => void) | null = null
 
   constructor(parts: SlotParts) {
@@ -106,13 +115,26 @@ export class Slots {
     this.#refill()
   }
 
-  /** Calls `granted` when `count` slots can be taken; at once when they are there. */
-  want(count: number, granted: (failure: StoreFailure | null) => void): void {
-    if (this.#requests.length === 0 && this.#readyCount >= count) {
+  /** C8: what is not mapped and not set aside for somebody's write. */
+  available(): number {
+    return this.#mostSlots - this.#mappedCount - this.#setAside
+  }
+
+  setAside(slots: number): void {
+    this.#setAside += slots
+    invariant(this.#setAside >= 0, 'S6', 'more slots are given back than were set aside')
+  }
+
+  /**
+   * Calls `granted` when `count` slots can be taken; at once when they are there.
+   * @param covered they were set aside before: else what others have set aside is not touched
+   */
+  want(count: number, covered: boolean, granted: (failure: StoreFailure | null) => void): void {
+    if (this.#requests.length === 0 && this.#mayTake(count, covered)) {
       granted(null)
       return
     }
-    this.#requests.push({ count, granted })
+    this.#requests.push({ count, covered, granted })
     this.#refill()
   }
 
@@ -156,10 +178,18 @@ export class Slots {
   }
 
   measureSpace(done: () => void): void {
-    this.#parts.files.freeBytes((error, bytes) => {
-      if (error === null && bytes !== undefined) this.#freeBytes = bytes
+    this.#parts.files.space((error, space) => {
+      if (error === null && space !== undefined) {
+        this.#freeBytes = space.freeBytes
+        const bytes = space.freeBytes + space.usedBytes - limits.diskReserveBytes
+        this.#mostSlots = Math.max(0, Math.floor(bytes / slotCostBytes))
+      }
       done()
     })
+  }
+
+  #mayTake(count: number, covered: boolean): boolean {
+    return this.#readyCount >= count && (covered || this.available() >= count)
   }
 
   get #readyCount(): number {
@@ -275,9 +305,8 @@ export class Slots {
       slots.push(slot)
       clean -= 1
     }
-    const spare = Math.max(0, (this.#freeBytes ?? 0) - limits.diskReserveBytes)
-    const room = Math.max(0, Math.floor(spare / slotBytes) - this.#readyCount)
-    const fresh = Math.min(wanted - slots.length, room)
+    // A slot that was ever used may still be filled: what is mapped but not written yet must find its place, too (C8).
+    const fresh = Math.min(wanted - slots.length, Math.max(0, this.#mostSlots - this.#highWater))
     for (let at = 0; at < fresh; at++) slots.push(this.#highWater + at)
     return slots
   }
@@ -285,7 +314,7 @@ export class Slots {
   #grant(): void {
     while (this.#requests.length > 0) {
       const request = this.#requests[0]
-      if (request === undefined || request.count > this.#readyCount) return
+      if (request === undefined || !this.#mayTake(request.count, request.covered)) return
       this.#requests.shift()
       request.granted(null)
     }

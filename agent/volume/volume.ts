@@ -22,6 +22,8 @@ import { Outgoing } from '../mirror/outgoing.ts'
 import { Repairs } from '../mirror/repairs.ts'
 import { Resync } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
+import { Space } from '../mirror/space.ts'
+import { SpaceGiver } from '../mirror/space-giver.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { Admission } from './admission.ts'
@@ -29,18 +31,19 @@ import { beatOf } from './beat.ts'
 import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import { type ClientHost, VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
-import { Hold } from './hold.ts'
+import type { Hold } from './hold.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { Reads } from './reads.ts'
 import { repairWorld } from './repair-world.ts'
-import { type Connection, ReadRequest, type RequestHost, WriteRequest } from './requests.ts'
+import { type Connection, ReadRequest, type RequestHost, WriteRequest, type WriteWish } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
 import { Scrub } from './scrub.ts'
 import { scrubWorld } from './scrub-world.ts'
 import { tellOf } from './tell.ts'
 import { turnedClock, type VolumeEvent, type VolumeWorld } from './world.ts'
+import { Writes } from './writes.ts'
 
 export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice {
   readonly world: VolumeWorld
@@ -66,25 +69,24 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly absences = new Map<ServerId, { readonly reason: string; readonly sinceMs: number }>()
   /** Whether the other members say that they reach the arbiter, for people. */
   readonly reachingArbiter = new Map<ServerId, boolean>()
-  /** This volume's part in heartbeats. */
   readonly beat: BeatVolume
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
   readonly #reads: Admission<ReadRequest>
-  readonly #writes: Admission<WriteRequest>
+  readonly writes: Writes
+  readonly space: Space
+  readonly spaceGiver: SpaceGiver
   /** The session whose requests this server serves; null while it serves none. */
   #serving: Session | null = null
-  /** E7: the agent stops as planned; whoever has left does not come back in this run. */
+  /** E7: whoever has left as planned does not come back in this run. */
   stopping = false
   readonly #overdue = new Overdue(this)
   readonly #debts: Debts
-  readonly hold: Hold
   readonly scrub: Scrub
   readonly repairs: Repairs
   readonly #reading: Reads
   readonly #runs = new Map<ServerId, number>()
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
   #brokenBy: 'disk-full' | 'disk-failed' | null = null
-  /** As people were told last. */
   #toldWaiting = ''
 
   constructor(world: VolumeWorld) {
@@ -114,6 +116,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       touched: (offsetBytes, lengthBytes, number) => this.marks.touched(self, offsetBytes, lengthBytes, number),
       ownReplicaFailed,
     })
+    this.spaceGiver = new SpaceGiver({ store, send })
+    this.space = new Space({ store, send })
     this.incoming = new Incoming({
       volumeKey: this.key,
       links,
@@ -124,6 +128,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       touched: (origin, offsetBytes, lengthBytes, number) =>
         this.marks.touched(origin, offsetBytes, lengthBytes, number),
       ownReplicaFailed,
+      space: this.spaceGiver,
     })
     this.flusher = new Flusher({ clock: turned, store, send, ownReplicaFailed })
     this.copier = new Copier({ volumeKey: this.key, links, store, digest, send })
@@ -155,12 +160,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     })
     this.beat = beatOf(this)
     this.#reads = new Admission((request) => this.policing.acquire(request))
-    this.#writes = new Admission(
-      (request) => this.policing.acquire(request),
-      () => this.#namesHaveRoom() && this.outgoing.linksHaveRoom(),
-      () => world.writeShareBytes(),
-    )
-    this.hold = new Hold(this.#writes)
+    const { policing, outgoing, space } = this
+    this.writes = new Writes({ policing, outgoing, space, writeShareBytes: () => world.writeShareBytes() })
     this.scrub = new Scrub(scrubWorld(this))
   }
 
@@ -172,6 +173,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
   get writeThrough(): boolean {
     return this.member.known.writeThrough
+  }
+  get hold(): Hold {
+    return this.writes.hold
   }
   get serving(): Session | null {
     return this.#serving
@@ -190,7 +194,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.clients.delete(client)
     // A client that gives up and comes again, while nothing is served, must not leave its requests behind each time.
     this.#reads.drop((request) => request.connection.closed)
-    this.#writes.drop((request) => request.connection.closed)
+    this.writes.drop((request) => request.connection.closed)
     this.flusher.dropUnwanted()
     this.world.changed()
   }
@@ -200,8 +204,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, arrivedMs, done))
   }
 
-  submitWrite(connection: Connection, write: Parameters<ClientHost['submitWrite']>[1], done: Done): void {
-    this.#writes.admit(new WriteRequest(this, connection, write, this.world.clock.monotonicMs(), done))
+  submitWrite(connection: Connection, write: WriteWish, done: Done): void {
+    this.writes.submit(new WriteRequest(this, connection, write, this.world.clock.monotonicMs(), done))
   }
 
   submitFlush(connection: Connection, done: Done): void {
@@ -234,7 +238,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   startWrite(request: WriteRequest): void {
-    this.outgoing.execute(request)
+    this.writes.start(request)
   }
 
   steerScrub(action: 'now' | 'stop'): void {
@@ -244,7 +248,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   get requestsUnderWay(): number {
-    return this.#reads.admitted + this.#writes.admitted
+    return this.#reads.admitted + this.writes.admitted
   }
 
   answered(request: ReadRequest | WriteRequest, failure: BlockFailure | null): void {
@@ -259,12 +263,9 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   ended(request: ReadRequest | WriteRequest): void {
+    if (request instanceof WriteRequest) return this.writes.ended(request)
     this.policing.release(request)
-    if (request instanceof ReadRequest) this.#reads.leave(request)
-    else {
-      this.#writes.leave(request)
-      this.hold.look()
-    }
+    this.#reads.leave(request)
   }
 
   // --- MemberHost: from one session to the next -------------------------------------------------------------------
@@ -272,6 +273,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   stopServing(drained: () => void): void {
     this.#serving = null
     this.policing.endSession()
+    this.space.endSession()
+    this.spaceGiver.endSession()
     this.flusher.endSession()
     this.marks.endSession()
     this.resync.endSession()
@@ -322,6 +325,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.incoming.accept(session.number, 0)
     this.policing.startSession(session.others)
     this.outgoing.startSession(session.number, session.others)
+    this.space.startSession(session.number, session.others)
+    this.spaceGiver.startSession(session.number, session.others)
   }
 
   sessionOpened(session: Session): void {
@@ -335,6 +340,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     const { number, configuration } = session
     this.resync.startSession(this.member.leads ? { number, epoch: configuration.epoch, members } : null)
     this.joinMember.sessionOpened()
+    this.spaceGiver.openSession()
     this.policing.openSession()
     this.world.changed()
   }
@@ -405,14 +411,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.resyncView.tell()
     this.joiner.tick()
     this.marks.tick()
+    this.spaceGiver.tick()
     // A link's backlog shrinks without a request of this volume leaving.
-    this.#writes.pump()
+    this.writes.pump()
     this.#tellWaiting()
-  }
-
-  /** C7: no write begins too far from the oldest one whose name the others have to keep. */
-  #namesHaveRoom(): boolean {
-    return this.outgoing.span + this.#writes.admitted - this.outgoing.inFlight.size < limits.unconfirmedWrites
   }
 
   /** Serving and waiting change also by time alone (leases), so it is looked at again and again. */

@@ -11,15 +11,16 @@ const whole = (stamp: number): number[] => new Array<number>(sectorsPerBlock).fi
 /** `w1 W1`: a write of 1 begins, ends; `r1`: a read at once; `x`: power loss; `f`: flush. What is left open stays unknown. */
 function play(script: string): History {
   const history = new History()
-  const open = new Map<string, (durable: boolean) => void>()
+  const open = new Map<string, ReturnType<History['write']>>()
   const reads = new Map<string, number>()
   for (const word of script.split(' ')) {
     const [kind = '', ...digits] = word
     const name = digits.join('')
     if (kind === 'w') open.set(name, history.write(block, Number(name), all))
-    else if (kind === 'W') open.get(name)?.(false)
-    else if (kind === 'D') open.get(name)?.(true)
-    else if (kind === 'p') history.write({ first: 0, last: 3 }, Number(name), all)(false)
+    else if (kind === 'W') open.get(name)?.('applied')
+    else if (kind === 'N') open.get(name)?.('never')
+    else if (kind === 'D') open.get(name)?.('durable')
+    else if (kind === 'p') history.write({ first: 0, last: 3 }, Number(name), all)('applied')
     else if (kind === 'r') history.read(history.instant(), block, whole(Number(name)), all)
     else if (kind === 'b') reads.set(name, history.instant())
     else if (kind === 'e') history.read(reads.get(name) ?? 0, block, whole(Number(name)), all)
@@ -54,6 +55,7 @@ const bad: Record<string, string> = {
   'a write seen before it began': 'r1 w1 W1',
   'a torn block': 'w1 W1 w2 W2 m12121212',
   'a part that came without the rest': 'w1 W1 p2 r1',
+  'a refused write that was done': 'w1 N1 r1',
   'a flushed write that is gone': 'w1 W1 w2 W2 f x r1',
   'a durable write that is gone': 'w1 W1 w2 D2 x r1',
   'a loss that is not the same for all': 'w1 W1 f w2 W2 x m12121212 m21212121',
@@ -96,8 +98,8 @@ function oneDisk(seed: number): { history: History; changed: History } {
       open.push(() => {
         value = number
         open.push(() => {
-          end(false)
-          endChanged(false)
+          end('applied')
+          endChanged('applied')
         })
       })
     } else {

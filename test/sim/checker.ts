@@ -81,8 +81,13 @@ export class History {
     return this.#now
   }
 
-  /** @returns to be called with whether the write was durable when it was acknowledged; without a call: unknown */
-  write(sectors: Sectors, stamp: number, tracked: (block: number) => boolean): (durable: boolean) => void {
+  /** @returns to be called with whether the write was durable when it was acknowledged, or `never` when it was refused and
+   * done nowhere (C8); without a call: unknown */
+  write(
+    sectors: Sectors,
+    stamp: number,
+    tracked: (block: number) => boolean,
+  ): (outcome: 'durable' | 'applied' | 'never') => void {
     const begin = this.instant()
     this.operations += 1
     const parts: BlockWrite[] = []
@@ -100,11 +105,18 @@ export class History {
       parts.push(part)
       this.#block(block).push(part)
     })
-    return (durable) => {
+    return (outcome) => {
       const end = this.instant()
+      if (outcome === 'never') {
+        for (const [block, operations] of this.#blocks) {
+          const others = operations.filter((operation) => operation.kind === 'read' || !parts.includes(operation))
+          this.#blocks.set(block, others)
+        }
+        return
+      }
       for (const part of parts) {
         part.end = end
-        part.durable = durable
+        part.durable = outcome === 'durable'
       }
     }
   }

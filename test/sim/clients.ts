@@ -20,6 +20,7 @@ export interface ClientParts {
   refused(what: string, failure: BlockFailure): void
 }
 
+type EndOfWrite = ReturnType<History['write']>
 type Kind = 'read' | 'write' | 'part' | 'many' | 'zero' | 'trim' | 'flush'
 const usual: Readonly<Record<Kind, number>> = { read: 40, write: 30, part: 10, many: 10, zero: 3, trim: 2, flush: 6 }
 /** Nothing of theirs waits for a write that hangs: they see what a server shows that is cut off. */
@@ -201,8 +202,9 @@ export class SimClient {
       })
   }
 
-  #ended(life: number, kind: Kind, fua: boolean, end: (durable: boolean) => void, failure: BlockFailure | null): void {
-    if (failure === null) end(fua)
+  #ended(life: number, kind: Kind, fua: boolean, end: EndOfWrite, failure: BlockFailure | null): void {
+    if (failure === null) end(fua ? 'durable' : 'applied')
+    else if (failure === 'no-space') end('never')
     this.#answered(life, kind, failure)
   }
 

@@ -240,6 +240,7 @@ export class Cluster {
     for (const server of this.servers) {
       if (server.clock.stopped) server.clock.goOn(true)
       server.disk.fault = 'none'
+      server.disk.leave(null)
       if (server.hadDiskError) {
         server.hadDiskError = false
         if (server.failedInThisLife) this.#powerLost(server)
@@ -378,6 +379,8 @@ export class Cluster {
 
   #refused(what: string, failure: BlockFailure): void {
     this.story.tell('CLIENT', `${what}: ${failure}`)
+    // C8: a full disk refuses first writes, and the checker knows that they were done nowhere.
+    if (failure === 'no-space' && this.servers.some(({ disk }) => disk.wasSmall)) return
     // Only a lone replica's failing disk is an excuse (C6).
     if (failure !== 'io' || !this.servers.some((server) => server.everFailed)) this.problems.push(`${what}: ${failure}`)
   }

@@ -26,7 +26,7 @@ function refusedWrite(cluster: Directed): void {
   disk.fault = 'full'
   const refused = cluster.write(client, MiB, 99)
   cluster.until('the write is refused', () => refused.answer !== undefined)
-  assert.equal(refused.answer, 'no-space')
+  assert.equal(refused.answer, 'io')
   cluster.pass(20)
   disk.fault = 'none'
   for (let round = 0; round < 3; round += 1) {

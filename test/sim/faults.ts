@@ -1,5 +1,6 @@
 /** What goes wrong, when and for how long: all from the seed. */
 import type { ServerId } from '../../agent/kit/ids.ts'
+import { limits } from '../../agent/limits.ts'
 import type { Network } from './network.ts'
 import type { SimServer } from './server.ts'
 import type { Story } from './story.ts'
@@ -17,6 +18,7 @@ export type FaultKind =
   | 'pause'
   | 'disk-hang'
   | 'disk-fail'
+  | 'disk-small'
   | 'leave'
 
 const usual: Readonly<Record<FaultKind, number>> = {
@@ -31,6 +33,7 @@ const usual: Readonly<Record<FaultKind, number>> = {
   pause: 8,
   'disk-hang': 4,
   'disk-fail': 3,
+  'disk-small': 3,
   leave: 4,
 }
 
@@ -119,6 +122,8 @@ export class Faults {
         return this.hang(victim, this.#chance.pick([1_000, 5_000, 15_000]))
       case 'disk-fail':
         return this.fail(victim, this.#chance.between(10, 3_000))
+      case 'disk-small':
+        return this.small(victim, this.#chance.pick([0, 1, 3, 20]), this.#chance.pick([3_000, 8_000, 20_000]))
       case 'leave':
         return this.leave(victim)
     }
@@ -212,6 +217,13 @@ export class Faults {
       server.hadDiskError = false
       this.kill(server, 500)
     })
+  }
+
+  /** Somebody else fills the disk but for that many slots: first writes are refused at every server alike (C8). */
+  small(server: SimServer, slots: number, lastsMs: number): void {
+    this.#parts.story.tell('FAULT', `disk of ${server.name} has room for ${slots} slots for ${lastsMs} ms`)
+    server.disk.leave(limits.diskReserveBytes + slots * (limits.extentBytes + limits.blockBytes))
+    this.#parts.world.after(lastsMs, () => server.disk.leave(null))
   }
 
   leave(server: SimServer): void {

@@ -48,6 +48,7 @@ describe('incoming: the writes of others', () => {
       observe: () => undefined,
       touched: () => undefined,
       ownReplicaFailed,
+      space: { cover: () => undefined },
     })
     incoming.accept(9, 0)
   })

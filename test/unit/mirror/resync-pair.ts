@@ -152,6 +152,7 @@ export class ResyncPair {
       observe: () => undefined,
       touched: () => undefined,
       ownReplicaFailed: () => undefined,
+      space: { cover: () => undefined },
     })
     const copyTarget = new CopyTarget({
       store,

@@ -66,7 +66,7 @@ class WornDisk {
       rename: (from, to, done) => files.rename(from, to, done),
       remove: (path, done) => files.remove(path, done),
       syncFolder: (folder, done) => files.syncFolder(folder, done),
-      freeBytes: (done) => files.freeBytes(done),
+      space: (done) => files.space(done),
     }
   }
 }

@@ -73,7 +73,7 @@ async function hasFailed(history: History, hit: Hit, fault: Fault, words: string
   if (replica === undefined || fault.kind !== 'error') return
   const isChange = ['write', 'sync', 'commit'].includes(hit.what) && !hit.path.startsWith('store.json')
   if (isChange && fault.code === 'EIO') assert.equal(replica.failed, true, `${words}: the store goes on`)
-  if (['list', 'freeBytes', 'readAll'].includes(hit.what)) assert.equal(replica.failed, false, words)
+  if (['list', 'space', 'readAll'].includes(hit.what)) assert.equal(replica.failed, false, words)
   if (!replica.failed) return
   const answers = await history.clock.settle(
     Promise.all([

@@ -60,7 +60,7 @@ function mortalFiles(files: Files, death: Death): Files {
     syncFolder: (folder, done) => {
       if (death.passes(done)) files.syncFolder(folder, done)
     },
-    freeBytes: (done) => files.freeBytes(done),
+    space: (done) => files.space(done),
   }
 }
 

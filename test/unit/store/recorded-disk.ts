@@ -9,6 +9,7 @@
 import type { Clock, RandomSource } from '../../../agent/kit/world.ts'
 import {
   type BlockFile,
+  type DiskSpace,
   type FileDone,
   FileError,
   type Files,
@@ -346,13 +347,13 @@ export class RecordedDisk implements Files {
     this.call(folder, 'syncFolder', false, effect, done)
   }
 
-  freeBytes(done: FileValueDone<number>): void {
+  space(done: FileValueDone<DiskSpace>): void {
     this.call(
       '',
-      'freeBytes',
+      'space',
       false,
       () => undefined,
-      (error) => (error === null ? done(null, this.freeSpaceBytes) : done(error)),
+      (error) => (error === null ? done(null, { freeBytes: this.freeSpaceBytes, usedBytes: 0 }) : done(error)),
     )
   }
 }
