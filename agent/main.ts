@@ -298,8 +298,13 @@ class Agent {
         return hub.cut(fault.peer, fault.oneWay ? 'out' : 'both')
       case 'heal':
         return hub.heal()
-      case 'disk-fail':
       case 'disk-full':
+        this.#faults.set(fault.kind)
+        // C8: until credit for space that others had is back.
+        return await new Promise<void>((resolve) => {
+          this.#clock.after(2 * limits.heartbeatMs, resolve)
+        })
+      case 'disk-fail':
       case 'off':
         return this.#setDiskFault(fault.kind, fault.folder)
       case 'disk-slow':

@@ -19,6 +19,8 @@ const none: FaultState = { diskFail: false, diskFull: false, slowMs: 0 }
 /** The switchboard that main.ts holds. */
 export class StoreFaults {
   #state: FaultState = none
+  /** Who looks at the disk when it has become another one. */
+  readonly changed: (() => void)[] = []
 
   get state(): FaultState {
     return this.#state
@@ -35,6 +37,7 @@ export class StoreFaults {
     else if (fault === 'disk-full') this.#state = { ...this.#state, diskFull: true }
     else if (slow !== undefined && Number(slow) <= 600_000) this.#state = { ...this.#state, slowMs: Number(slow) }
     else return false
+    for (const tell of this.changed) tell()
     return true
   }
 }

@@ -50,8 +50,9 @@ export async function openStore(options: OpenOptions): Promise<Store> {
     const { clock, log, expectedId } = options
     const expected = expectedId === undefined ? {} : { expectedId }
     openCore({ files, opener, clock, random, log, bootId, ...expected }, (error, store) => {
-      if (store) resolve(store)
-      else reject(error)
+      if (!store) return reject(error)
+      options.faults?.changed.push(() => store.measureSpace())
+      resolve(store)
     })
   })
 }

@@ -181,11 +181,18 @@ export class Slots implements SlotLedger {
     this.#parts.files.space((error, space) => {
       if (error === null && space !== undefined) {
         this.#freeBytes = space.freeBytes
-        const bytes = space.freeBytes + space.usedBytes - limits.diskReserveBytes
-        this.#mostSlots = Math.max(0, Math.floor(bytes / slotCostBytes))
+        this.#mostSlots = this.#fitting(space.freeBytes + space.usedBytes - limits.diskReserveBytes)
       }
       done()
     })
+  }
+
+  /** How many slots fit in so many bytes, those that were ever used first: their headers and checksums are there. */
+  #fitting(bytes: number): number {
+    const headBytes = 2 * sectorBytes
+    const restBytes = bytes - this.#highWater * (slotBytes + headBytes)
+    if (restBytes >= 0) return this.#highWater + Math.floor(restBytes / slotCostBytes)
+    return Math.max(0, Math.floor((bytes - this.#highWater * headBytes) / slotBytes))
   }
 
   #mayTake(count: number, covered: boolean): boolean {

@@ -2,8 +2,7 @@
  * The lab's `fault`, given as a command, under clients at both servers: a disk that is slow, full or failing takes at
  * most its own server out; clients at the other one see no error, and nobody ever sees an older value (R1, C6, C8, E8).
  *
- * As far as built: a full disk leaves the set at the first write that needs space there (credit for space is not built,
- * see agent/mirror/README.md), and a store whose disk failed returns with the next run (agent/store/README.md).
+ * As far as built: a store whose disk failed returns with the next run (agent/store/README.md).
  */
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
@@ -80,12 +79,23 @@ async function fullDisk(t: TestContext, lab: TestLab): Promise<void> {
   const client = await connectNbd(lab.uri('b'))
   try {
     const written = new Uint8Array(MiB).fill(0x51)
-    await within('a first write at b', stallMs, client.write(32 * MiB, written))
-    await until('a leaves', stepMs, async () => !(await isInSync(lab, 'b', 'a')))
-    assert.deepEqual(await lastLeft(lab), { server: 'a', reason: 'disk-full' })
-    await goesOn(load, 'b')
+    const noSpace = (failure: unknown) => failure instanceof NbdError && failure.code === 'ENOSPC'
+    for (let at = 32 * MiB; at < 40 * MiB; at += MiB) {
+      await assert.rejects(within('a first write at b', stallMs, client.write(at, written)), noSpace)
+    }
+    for (const name of both) {
+      await readsAt(lab, name, 32 * MiB, new Uint8Array(8 * MiB))
+      await goesOn(load, name, 50)
+    }
+    await lab.stays('Protected', 1_000)
+    assert.equal((await lab.volume('b')).epoch, epoch, 'somebody left')
     await mustExit(0, 'fault', lab.dir, 'a', 'off')
-    await lab.wait('Protected')
+    await until('space again', stepMs, () =>
+      client.write(32 * MiB, written).then(
+        () => true,
+        () => false,
+      ),
+    )
     await goesOn(load, 'a')
     await judge(t, lab, load)
     await readsAt(lab, 'a', 32 * MiB, written)
@@ -140,7 +150,9 @@ async function readsAt(lab: TestLab, name: ServerName, offsetBytes: number, expe
 test('faults of one disk, under clients at both servers', async (t) => {
   await withLab({ witness: true }, async (lab) => {
     await t.test('slow by 2 s a call: everybody waits, nobody is removed', (t) => slowDisk(t, lab))
-    await t.test('full: only a first write needs space; its server leaves and returns', (t) => fullDisk(t, lab))
+    await t.test('full: a first write is refused at both servers, all else goes on, nobody leaves (C8)', (t) =>
+      fullDisk(t, lab),
+    )
     await t.test('failing: its server leaves, the other goes on without an error', (t) => failingDisk(t, lab))
   })
 })

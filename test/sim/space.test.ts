@@ -103,6 +103,18 @@ describe('space (C8)', () => {
     assert.ok(cluster.equal(0, 1))
   })
 
+  it('one of three refuses: the others set nothing aside for it', async () => {
+    const cluster = await whole(3)
+    write(cluster, cluster.attach(0), 0)
+    fill(cluster, 1, 0)
+    fill(cluster, 2, 6)
+    const left = cluster.volume(2).store.availableSlots()
+    assert.ok(left >= 3)
+    for (let extent = 20; extent < 24; extent += 1) assert.equal(write(cluster, cluster.attach(0), extent), 'no-space')
+    cluster.pass(100)
+    assert.equal(cluster.volume(2).store.availableSlots(), left)
+  })
+
   it('credit that lies idle at the other server comes back when the disk gets full', async () => {
     const cluster = await whole()
     write(cluster, cluster.attach(0), 0)

@@ -69,7 +69,7 @@ describe('a lone replica that fails beside a joiner (C6, C7)', () => {
 
     it(`${when}: the client gets an error at once, the name stays, the volume is told`, () => {
       const write = failed(before)
-      assert.deepEqual([write.answers, write.ended, failures], [['no-space'], 0, ['no-space']])
+      assert.deepEqual([write.answers, write.ended, failures], [['io'], 0, ['no-space']])
       assert.equal(outgoing.inFlight.get(write.number), write)
       assert.equal(outgoing.lowWater, write.number, 'nobody may forget the name (C1, C7)')
       assert.deepEqual([...outgoing.appliedHere()], [], 'this replica does not claim to hold it')
@@ -78,7 +78,7 @@ describe('a lone replica that fails beside a joiner (C6, C7)', () => {
     it(`${when}: what the joiner applied is no success, and does not end it`, () => {
       const write = failed(before)
       outgoing.onWritten(t, 9, [write.number])
-      assert.deepEqual([write.answers, write.ended], [['no-space'], 0])
+      assert.deepEqual([write.answers, write.ended], [['io'], 0])
     })
 
     for (const confirmed of [false, true]) {
@@ -86,7 +86,7 @@ describe('a lone replica that fails beside a joiner (C6, C7)', () => {
         const write = failed(before)
         if (confirmed) outgoing.onWritten(t, 9, [write.number])
         outgoing.dropJoiner(t)
-        assert.deepEqual([write.answers, write.ended], [['no-space'], 1])
+        assert.deepEqual([write.answers, write.ended], [['io'], 1])
         assert.equal(outgoing.lowWater, write.number + 1)
         // The next one meets nobody any more.
         disk.disk.fault = 'none'
@@ -106,7 +106,7 @@ describe('a lone replica that fails beside a joiner (C6, C7)', () => {
       assert.equal(drained, 1)
       outgoing.startSession(10, [t])
       outgoing.settled()
-      assert.deepEqual([write.answers, write.ended], [['no-space'], 1])
+      assert.deepEqual([write.answers, write.ended], [['io'], 1])
       assert.equal(outgoing.lowWater, write.number + 1)
     })
 
@@ -115,7 +115,7 @@ describe('a lone replica that fails beside a joiner (C6, C7)', () => {
       outgoing.endSession(() => undefined)
       const unknown: ClientWrite[] = []
       outgoing.abandon((abandoned) => unknown.push(abandoned))
-      assert.deepEqual([unknown, write.answers, write.ended], [[], ['no-space'], 1])
+      assert.deepEqual([unknown, write.answers, write.ended], [[], ['io'], 1])
     })
   }
 
