@@ -299,7 +299,7 @@ class Agent {
       case 'heal':
         return hub.heal()
       case 'disk-full':
-        this.#faults.set(fault.kind)
+        this.#setDiskFault(fault.kind, fault.folder)
         // C8: until credit for space that others had is back.
         return await new Promise<void>((resolve) => {
           this.#clock.after(2 * limits.heartbeatMs, resolve)
