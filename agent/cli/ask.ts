@@ -16,11 +16,12 @@ export interface Asking {
 
 const line = (value: unknown): string => `${JSON.stringify(value)}\n`
 
-/** @param options.check exit 1 unless every volume is Protected, for monitoring */
+/** @param options.check exit 1 unless every volume is Protected and every storage folder can be used, for monitoring */
 export async function status({ client, terminal, json }: Asking, options: { check: boolean }): Promise<ExitCode> {
   const facts = await client.call('status', {})
   terminal.out(json ? line(facts) : statusScreen(facts, terminal.wallMs()))
-  const well = facts.volumes.every((volume) => headline(volume, terminal) === 'Protected')
+  const isProtected = facts.volumes.every((volume) => headline(volume, terminal) === 'Protected')
+  const well = isProtected && facts.folders.every(({ state }) => state === 'ok')
   return options.check && !well ? exitCode.no : exitCode.yes
 }
 
@@ -57,11 +58,12 @@ export interface CreateOptions {
   readonly size: string
   readonly arbiter: 'preferred' | 'witness'
   readonly preferred?: string | undefined
+  readonly folder?: string | undefined
   readonly writeThrough?: boolean | undefined
 }
 
 export async function createVolume({ client, terminal, json }: Asking, options: CreateOptions): Promise<ExitCode> {
-  const { name, arbiter, preferred, writeThrough = false } = options
+  const { name, arbiter, preferred, folder, writeThrough = false } = options
   const sizeBytes = parseSize(options.size)
   if (arbiter === 'witness' && preferred !== undefined) {
     throw badUsage(
@@ -75,6 +77,7 @@ export async function createVolume({ client, terminal, json }: Asking, options: 
     writeThrough,
     arbiter,
     ...(preferred === undefined ? {} : { preferredServer: preferred }),
+    ...(folder === undefined ? {} : { folder }),
   })
   const facts = await client.call('status', {})
   const made = facts.volumes.find((volume) => volume.name === name)

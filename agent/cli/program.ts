@@ -2,6 +2,7 @@
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import * as ask from './ask.ts'
 import { connectAgent } from './connection.ts'
+import * as folder from './folder.ts'
 import { socketPath, storageFolder, type Where } from './folders.ts'
 import { init } from './init.ts'
 import { runAgentHere } from './run-agent.ts'
@@ -75,6 +76,7 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
 
   addStatus(program, asks)
   addVolume(program, asks)
+  addFolder(program, asks)
   addResync(program, asks)
   addScrub(program, asks)
   addEvents(program, asks)
@@ -94,7 +96,10 @@ function addStatus(program: Command, asks: Asks): void {
     .command('status')
     .description('Is my data safe? What happens if a server stops? Do I have to do anything?')
     .option('--watch', 'stay and show changes')
-    .option('--check', 'exit with 1 unless every disk is Protected, for monitoring')
+    .option(
+      '--check',
+      'exit with 1 unless every disk is Protected and every storage folder can be used, for monitoring',
+    )
     .addHelpText('after', examples(['mirrorbay status --watch', 'mirrorbay status --check && echo fine']))
     .action(
       asks<{ watch?: boolean; check?: boolean }>((asking, { watch, check }) =>
@@ -116,6 +121,7 @@ function addVolume(program: Command, asks: Asks): void {
         .default('preferred'),
     )
     .option('--preferred <server>', 'the server that may go on alone (default: this one)')
+    .option('--folder <name>', 'the storage folder of this server for its copy (default: where most space is free)')
     .option(
       '--write-through',
       'every write is on all disks before it is answered (slower; for programs that never flush)',
@@ -136,6 +142,39 @@ function addVolume(program: Command, asks: Asks): void {
     .command('list')
     .description('The shared disks of this server')
     .action(asks((asking) => ask.listVolumes(asking)))
+}
+
+function addFolder(program: Command, asks: Asks): void {
+  const command = program
+    .command('folder')
+    .description('Storage folders of this server: one on each of its disks; a disk that fails takes only its own down')
+  command
+    .command('list')
+    .description('The storage folders, their state, free space and what lies in them')
+    .addHelpText('after', '\nExit codes: 0 all can be used, 1 some cannot, 2 could not be asked.')
+    .action(asks((asking) => folder.listFolders(asking)))
+  command
+    .command('add')
+    .description('Use a folder on another disk, too')
+    .argument('<name>', 'for example disk2')
+    .argument('<path>', 'for example /mnt/disk2/mirrorbay; best a folder inside the mount point')
+    .option('--take-over', 'the folder holds data of this server, and that is to be used')
+    .addHelpText('after', examples(['mirrorbay folder add disk2 /mnt/disk2/mirrorbay']))
+    .action(
+      asks<{ takeOver?: boolean }>((asking, { takeOver }, [name = '', path = '']) =>
+        folder.addFolder(asking, { name, path, takeOver: takeOver === true }),
+      ),
+    )
+  command
+    .command('remove')
+    .description('Use a folder no more in which nothing lies; its files stay')
+    .argument('<name>')
+    .action(asks((asking, _options, [name = '']) => folder.removeFolder(asking, name)))
+  command
+    .command('retry')
+    .description('Look at once whether a missing folder is back (by itself every few seconds)')
+    .argument('<name>')
+    .action(asks((asking, _options, [name = '']) => folder.retryFolder(asking, name)))
 }
 
 const seconds = (text: string): number => {

@@ -1,8 +1,9 @@
 /** What the commands print, as text made from facts; the words themselves are the contract's. */
 import { eventWords } from '../contract/event-words.ts'
 import type { Event } from '../contract/events.ts'
+import { folderStateWords, folderTrouble } from '../contract/folder-words.ts'
 import { formatBytes, formatSize } from '../contract/sizes.ts'
-import type { PeerStatus, ReplicaStatus, Status, VolumeStatus } from '../contract/status.ts'
+import type { FolderStatus, PeerStatus, ReplicaStatus, Status, VolumeStatus } from '../contract/status.ts'
 import { clockSecondWords, dayWords, whenWords } from '../contract/times.ts'
 import { statusWords, volumeWords } from '../contract/words.ts'
 
@@ -13,12 +14,49 @@ export function statusScreen(status: Status, nowMs: number): string {
   const free = freeBytes === null ? '' : ` (${formatBytes(freeBytes)} free)`
   const blocks = [
     `${name}${free}: ${words.headline ?? words.second}`,
+    ...folderBlock(status.folders),
     ...status.volumes.map((volume) => volumeBlock(volume, nowMs)),
     ...(status.peers.length === 0
       ? []
       : [['Other servers', ...status.peers.map((peer) => peerLine(peer, nowMs))].join('\n')]),
   ]
   return `${blocks.join('\n\n')}\n`
+}
+
+/** Said only where there is more than the main folder, or something is wrong with it. */
+function folderBlock(folders: readonly FolderStatus[]): string[] {
+  if (folders.length < 2 && folders.every((folder) => folderTrouble(folder) === null)) return []
+  const lines = folderList(folders).trimEnd().split('\n')
+  return [['Storage folders', ...lines.map((line) => `  ${line}`)].join('\n')]
+}
+
+/** One line for each folder; what is wrong stands below it. */
+export function folderList(folders: readonly FolderStatus[]): string {
+  const rows = folders.map((folder) => [
+    folder.name,
+    folderStateWords[folder.state],
+    folder.freeBytes === null ? '' : `${formatBytes(folder.freeBytes)} free`,
+    folder.path,
+    folder.volumes.join(', '),
+  ])
+  const lines = columns(rows).flatMap((line, index) => {
+    const folder = folders[index]
+    const trouble = folder === undefined ? null : folderTrouble(folder)
+    const damaged = folder?.damaged.map((words) => `  Left alone: ${words}`) ?? []
+    return [line, ...(trouble === null ? [] : [`  ${trouble}`]), ...damaged]
+  })
+  return `${lines.join('\n')}\n`
+}
+
+function columns(rows: readonly (readonly string[])[]): string[] {
+  const last = (rows[0]?.length ?? 1) - 1
+  const widths = Array.from({ length: last }, (_, column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
+  return rows.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
+      .join('  ')
+      .trimEnd(),
+  )
 }
 
 function volumeBlock(volume: VolumeStatus, nowMs: number): string {
@@ -68,13 +106,7 @@ export function volumeList(status: Status, nowMs: number): string {
     volumeWords(volume, nowMs).headline,
     addresses(volume)[0] ?? '',
   ])
-  const widths = [0, 1, 2].map((column) => Math.max(...rows.map((row) => row[column]?.length ?? 0)))
-  const line = (row: string[]) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd()
-  return `${rows.map(line).join('\n')}\n`
+  return `${columns(rows).join('\n')}\n`
 }
 
 /** "20 Nov 14:02:11  nas-2 stopped answering." */

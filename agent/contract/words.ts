@@ -7,6 +7,7 @@
  * under way; "may stop" only for servers that `survives` names and that the arbiter's kind allows.
  */
 import { never } from '../kit/failure.ts'
+import { folderTrouble } from './folder-words.ts'
 import { formatBytes, formatDuration, formatSpeed } from './sizes.ts'
 import type { ReplicaStatus, ResyncStatus, Status, VolumeStatus } from './status.ts'
 import { whenWords } from './times.ts'
@@ -221,12 +222,24 @@ export function statusWords(status: Status, nowMs: number): StatusWords {
     .map((volume) => volumeWords(volume, nowMs))
     .sort((a, b) => headlines.indexOf(a.headline) - headlines.indexOf(b.headline) || (a.name < b.name ? -1 : 1))
   const first = volumes[0]
-  if (first === undefined) return { headline: null, second: emptyWords(status), volumes }
+  const folders = status.folders.map(folderTrouble)
+  if (first === undefined) {
+    const headline = isAnyAway(status) ? 'One copy' : null
+    return { headline, second: join([headline === null ? emptyWords(status) : null, ...folders]) ?? '', volumes }
+  }
   const others = volumes.slice(1).filter((volume) => volume.headline !== 'Protected').length
   const counted = others === 0 ? null : `${others} more ${others === 1 ? 'disk needs' : 'disks need'} attention.`
   const named = volumes.length === 1 ? first.second : `${first.name}: ${first.second}`
-  return { headline: first.headline, second: join([named, counted]) ?? '', volumes }
+  const isWorse = isAnyAway(status) && headlines.indexOf(first.headline) > headlines.indexOf('One copy')
+  const said = isWorse ? [...folders, named, counted] : [named, counted, ...folders]
+  return { headline: isWorse ? 'One copy' : first.headline, second: join(said) ?? '', volumes }
 }
+
+/** A copy lies in a storage folder that is away: the others may go on with it, but this server cannot tell. */
+const isAnyAway = ({ folders, volumes }: Status): boolean =>
+  folders.some(
+    ({ state, volumes: held }) => state !== 'ok' && held.some((name) => !volumes.some((one) => one.name === name)),
+  )
 
 /** An empty state teaches the next step. */
 function emptyWords({ server, peers }: Status): string {

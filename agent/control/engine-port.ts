@@ -112,12 +112,8 @@ export class EnginePort implements AgentPort {
     return this.#world.storage.add(request)
   }
 
-  removeFolder(name: string): Promise<void> {
-    return this.#world.storage.remove(name)
-  }
-
-  retryFolder(name: string): Promise<void> {
-    return this.#world.storage.retry(name)
+  steerFolder(name: string, action: 'retry' | 'remove'): Promise<void> {
+    return this.#world.storage[action](name)
   }
 
   async scrub(volumeName: string, action: 'now' | 'stop'): Promise<void> {
@@ -237,14 +233,17 @@ export class EnginePort implements AgentPort {
     const absence = volume.absences.get(serverId)
     // Outside the set and cut off from it, this server cannot tell how the others stand.
     const knows = isSelf || phase === 'open' || connected
-    const state = !knows ? 'unknown' : inSync ? 'in-sync' : joining ? 'joining' : 'out'
+    // In the set until the others have decided, but it said that it takes no part.
+    const stopped = connected && !isSelf ? volume.member.removal.wordOf(serverId) : null
+    const isGood = inSync && stopped === null
+    const state = !knows ? 'unknown' : isGood ? 'in-sync' : joining ? 'joining' : 'out'
     return {
       serverId,
       serverName: this.#nameOf(serverId),
       state,
       connected,
-      reason: inSync ? null : (absence?.reason ?? null),
-      sinceMs: inSync ? null : (absence?.sinceMs ?? null),
+      reason: isGood ? null : (stopped ?? absence?.reason ?? null),
+      sinceMs: isGood ? null : (absence?.sinceMs ?? null),
     }
   }
 

@@ -46,12 +46,8 @@ export function makeHandlers({ port, clock, consoleUrl, allowFaults, setFault }:
       await port.addFolder({ name, path, takeOver })
       return done
     },
-    removeFolder: async ({ folder }) => {
-      await port.removeFolder(folder)
-      return done
-    },
-    retryFolder: async ({ folder }) => {
-      await port.retryFolder(folder)
+    steerFolder: async ({ folder, action }) => {
+      await port.steerFolder(folder, action)
       return done
     },
     scrub: async ({ volume, action }) => {

@@ -23,10 +23,8 @@ export interface AgentPort {
   }): Promise<void>
   /** Adds a storage folder; with `takeOver` one that holds data of this server. */
   addFolder(request: { name: string; path: string; takeOver: boolean }): Promise<void>
-  /** Takes an empty storage folder out of use. */
-  removeFolder(name: string): Promise<void>
-  /** Opens a missing storage folder if it is back. */
-  retryFolder(name: string): Promise<void>
+  /** `retry`: opens a missing storage folder if it is back; `remove`: takes an empty one out of use. */
+  steerFolder(name: string, action: 'retry' | 'remove'): Promise<void>
   /** Reads all that every server holds of the volume, to find and repair what disks have changed. */
   scrub(volumeName: string, action: 'now' | 'stop'): Promise<void>
   /** Resync of whatever replica of the volume is out: try again at once, pause, continue. */

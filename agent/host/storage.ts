@@ -42,6 +42,8 @@ export class Storage {
   /** Stores that are open or being opened, and for which folder: no clone of one is opened beside it. */
   readonly #claims = new Map<string, string>()
   readonly #measuring = new Set<string>()
+  /** Folders that people were told to be away. */
+  readonly #toldAway = new Set<string>()
   #isStarted = false
   #isClosed = false
   #looks = 0
@@ -71,6 +73,7 @@ export class Storage {
     await Promise.race([Promise.all(this.#away().map((folder) => this.#open(folder))), late])
     for (const folder of this.#away()) {
       if (this.#opening.has(folder.name)) folder.notOpened('missing', 'Its disk does not answer.')
+      this.#toldAway.add(folder.name)
       this.#tell('folder-away', folder, { state: folder.state })
     }
   }
@@ -110,7 +113,7 @@ export class Storage {
       throw error
     }
     this.#config = folders
-    engine.folders.remember(true)
+    engine.folders.remember(() => undefined)
     this.#world.changed()
   }
 
@@ -132,7 +135,7 @@ export class Storage {
     }
     this.#config = folders
     await this.#letGo(folder)
-    engine.folders.remember(true)
+    engine.folders.remember(() => undefined)
     this.#world.changed()
   }
 
@@ -190,7 +193,7 @@ export class Storage {
     const open = engine.folders.open().find(({ name }) => name === folder.name)
     if (!this.#isStarted || open === undefined) return
     engine.openFolder(open)
-    this.#tell('folder-back', folder, {})
+    if (this.#toldAway.delete(folder.name)) this.#tell('folder-back', folder, {})
   }
 
   #claim(storeId: string, name: string): string | null {

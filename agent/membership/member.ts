@@ -16,6 +16,7 @@ import { Lease } from './lease.ts'
 import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
 import { type MemberMessage, type MemberMessageKind, parseMemberMessage, type Tell } from './messages.ts'
 import type { Proposer } from './proposer.ts'
+import type { Removal } from './removal.ts'
 import { leaderOf, makeSession, type Session } from './session.ts'
 import { type Waiting, waitingFor } from './waiting.ts'
 
@@ -69,6 +70,9 @@ export class Member {
   }
   get proposer(): Proposer {
     return this.#decisions.proposer
+  }
+  get removal(): Removal {
+    return this.#decisions.removal
   }
   get phase(): MemberPhase {
     return this.#phase
@@ -177,9 +181,7 @@ export class Member {
     // E5: also a server that serves alone asks now and then whether it was superseded.
     if (now - this.#lastReadMs > limits.registerReadMs && !this.proposer.busy) {
       this.#lastReadMs = now
-      this.proposer.read(this.known, (current) => {
-        if (current !== null) this.learn(current)
-      })
+      this.proposer.read(this.known, (current) => current !== null && this.learn(current))
     }
   }
 
@@ -205,10 +207,8 @@ export class Member {
 
   /** E7: this server and all others of the set said that they stop: nobody is left to decide, and the set stays. */
   everybodyStops(): boolean {
-    const { removal } = this.#decisions
-    return (
-      this.#phase === 'left' && this.#leaveReason === 'left' && this.#others().every((id) => removal.stopsAsPlanned(id))
-    )
+    const hasLeft = this.#phase === 'left' && this.#leaveReason === 'left'
+    return hasLeft && this.#others().every((id) => this.removal.stopsAsPlanned(id))
   }
 
   /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */

@@ -61,6 +61,16 @@ export class Removal {
     return this.#word(server)?.reason === 'left'
   }
 
+  /** Why a server's present run said that it has stopped; null when it did not. */
+  wordOf(server: ServerId): RemovalReason | null {
+    return this.#word(server)?.reason ?? null
+  }
+
+  /** For who is not in the set and decides nothing: a server that said so takes part again. */
+  takesPart(server: ServerId): void {
+    this.#left.delete(server)
+  }
+
   /** What the server's present run said. */
   #word(server: ServerId): { readonly reason: RemovalReason; readonly atMs: number } | undefined {
     const left = this.#left.get(server)

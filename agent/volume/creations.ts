@@ -163,12 +163,16 @@ export class Creations {
       const record = preparedRecord(configuration)
       store.records.put(recordKey(volumeId), record, (second) => {
         if (second !== null) return failed('its disk failed')
-        this.#making.delete(volumeId)
-        const askAtMs = world.clock.monotonicMs() + 2 * limits.createAnswerMs
-        this.#prepared.set(volumeId, { record, replica, folder, askAtMs, absentSinceMs: null })
-        // Given up while the disk was slow: nobody will ever commit it.
-        if (making.abandoned) this.#abandon(volumeId)
-        done(null)
+        // What main remembers is what is known of a folder that is missing at the next start.
+        this.#engine.folders.remember((third) => {
+          if (third !== null) return failed('its disk failed')
+          this.#making.delete(volumeId)
+          const askAtMs = world.clock.monotonicMs() + 2 * limits.createAnswerMs
+          this.#prepared.set(volumeId, { record, replica, folder, askAtMs, absentSinceMs: null })
+          // Given up while the disk was slow: nobody will ever commit it.
+          if (making.abandoned) this.#abandon(volumeId)
+          done(null)
+        })
       })
     })
   }

@@ -99,7 +99,7 @@ export class Engine implements LinkEvents, BlockDevices {
     for (const replica of replicas.values()) {
       if (!known.has(recordKey(replica.volumeId))) this.#withoutRecord(replica, folder)
     }
-    this.folders.remember(true)
+    this.folders.remember(() => undefined)
   }
 
   /** Records or replicas that do not fit together, in any folder: shown, never touched. */
@@ -246,7 +246,11 @@ export class Engine implements LinkEvents, BlockDevices {
     if (!parsed.success || !isIdText(parsed.data.volume)) return false
     const id = volumeId(parsed.data.volume)
     const volume = this.volumes.get(id)
-    if (volume !== undefined) return routeControl(volume, from, run, kind, body, this.world.log)
+    if (volume !== undefined) {
+      // To who decides nothing it is news for people: a storage folder that was away there is back.
+      if (kind === 'member.configuration' && volume.member.phase === 'outside') volume.member.removal.takesPart(from)
+      return routeControl(volume, from, run, kind, body, this.world.log)
+    }
     return kind === 'member.configuration' && this.folders.absent(id) !== undefined && this.#leaveAbsent(from, body)
   }
 
@@ -280,7 +284,7 @@ export class Engine implements LinkEvents, BlockDevices {
     for (const folder of this.folders.newlyFailed()) this.#folderFailed(folder)
     for (const volume of this.volumes.values()) volume.tick()
     this.creations.tick()
-    this.folders.remember()
+    this.folders.tick()
     this.world.clock.after(tickMs, () => this.#tick())
   }
 

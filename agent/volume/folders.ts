@@ -8,7 +8,7 @@ import type { Clock, Log } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Configuration } from '../membership/configuration.ts'
 import { readVolumeRecords } from '../membership/record.ts'
-import type { Store } from '../store/replica.ts'
+import type { Store, StoreDone } from '../store/replica.ts'
 
 /** The agent's own folder: the server's identity, known peers and registers are there. */
 export const mainFolder = 'main'
@@ -125,7 +125,7 @@ export class Folders {
   readonly #folders = new Map<string, StorageFolder>()
   readonly #toldFailed = new Set<string>()
   #savedText: string
-  #savedMs = 0
+  #lookedMs = 0
 
   /** @param path of the main folder, for people */
   constructor(world: FoldersWorld, path: string) {
@@ -196,21 +196,27 @@ export class Folders {
   }
 
   /** Writes down in main what lies where, when it has changed; looks at most every limits.folderLookMs. */
-  remember(atOnce = false): void {
+  tick(): void {
     const now = this.#world.clock.monotonicMs()
-    if (!atOnce && now - this.#savedMs < limits.folderLookMs) return
-    this.#savedMs = now
+    if (now - this.#lookedMs < limits.folderLookMs) return
+    this.#lookedMs = now
+    this.remember(() => undefined)
+  }
+
+  /** Writes down in main what lies where. @param done durable, or nothing had changed; else main's disk failed */
+  remember(done: StoreDone): void {
     const before = new Map(rememberedFolders(this.#world.store).map((folder) => [folder.name, folder]))
     const folders = this.all().flatMap((folder) => {
-      if (folder.name === mainFolder) return []
-      const storeId = folder.store?.storeId ?? before.get(folder.name)?.storeId
-      return storeId === undefined ? [] : [{ name: folder.name, path: folder.path, storeId, volumes: folder.volumes() }]
+      const { name, path } = folder
+      const storeId = folder.store?.storeId ?? before.get(name)?.storeId
+      return name === mainFolder || storeId === undefined ? [] : [{ name, path, storeId, volumes: folder.volumes() }]
     })
     const text = JSON.stringify(folders)
-    if (text === this.#savedText) return
-    this.#savedText = text
+    if (text === this.#savedText) return this.#world.clock.nextTurn(() => done(null))
     this.#world.store.records.put(recordKey, { folders }, (failure) => {
-      if (failure !== null) this.#world.log.warn({ failure }, 'could not record what lies in which storage folder')
+      if (failure === null) this.#savedText = text
+      else this.#world.log.warn({ failure }, 'could not record what lies in which storage folder')
+      done(failure)
     })
   }
 }
@@ -224,11 +230,10 @@ export function rememberedFolders(main: Pick<Store, 'records'>): readonly Rememb
 }
 
 /**
- * What a server says about a volume whose folder is away: it takes no part in this run, as a leave says (E8), so that the
- * others need not wait for it. It holds no session that could still answer: this run never opened the volume.
- * @returns the configuration that it leaves, or null where nobody waits for it
+ * What a server says about a volume whose folder is away: it takes no part, as a leave says (E8), so that the others need
+ * not wait for it. It holds no session that could still answer: this run never opened the volume.
+ * @returns the configuration that it leaves, or null where it is in none
  */
-export function leftByAbsence(configuration: Configuration, self: ServerId): Configuration['id'] | null {
-  const { inSync, id } = configuration
-  return inSync.includes(self) && inSync.length > 1 ? id : null
+export function leftByAbsence({ inSync, id }: Configuration, self: ServerId): Configuration['id'] | null {
+  return inSync.includes(self) ? id : null
 }

@@ -8,16 +8,7 @@ import type { Status } from '../../agent/contract/status.ts'
 import type { AgentPort } from '../../agent/control/port.ts'
 
 export interface Asked {
-  readonly what:
-    | 'createVolume'
-    | 'addFolder'
-    | 'removeFolder'
-    | 'retryFolder'
-    | 'resync'
-    | 'scrub'
-    | 'hold'
-    | 'release'
-    | 'stop'
+  readonly what: 'createVolume' | 'addFolder' | 'steerFolder' | 'resync' | 'scrub' | 'hold' | 'release' | 'stop'
   readonly request: unknown
 }
 
@@ -58,8 +49,7 @@ export class RecordingPort implements AgentPort {
 
   createVolume = (request: Parameters<AgentPort['createVolume']>[0]) => this.#record('createVolume', request)
   addFolder = (request: Parameters<AgentPort['addFolder']>[0]) => this.#record('addFolder', request)
-  removeFolder = (name: string) => this.#record('removeFolder', { name })
-  retryFolder = (name: string) => this.#record('retryFolder', { name })
+  steerFolder = (name: string, action: 'retry' | 'remove') => this.#record('steerFolder', { name, action })
   resync = (volumeName: string, action: 'now' | 'pause' | 'continue') => this.#record('resync', { volumeName, action })
   scrub = (volumeName: string, action: 'now' | 'stop') => this.#record('scrub', { volumeName, action })
   hold = (seconds: number) => this.#record('hold', { seconds })

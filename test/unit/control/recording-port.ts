@@ -155,11 +155,8 @@ export class RecordingPort implements AgentPort {
   addFolder(request: Parameters<AgentPort['addFolder']>[0]) {
     return this.#command('addFolder', request)
   }
-  removeFolder(name: string) {
-    return this.#command('removeFolder', name)
-  }
-  retryFolder(name: string) {
-    return this.#command('retryFolder', name)
+  steerFolder(name: string, action: 'retry' | 'remove') {
+    return this.#command('steerFolder', name, action)
   }
   async resync(name: string, action: 'now' | 'pause' | 'continue') {
     if (!this.current.volumes.some((one) => one.name === name)) throw noSuchVolume(name)
