@@ -9,7 +9,7 @@ import type { DiskQueue } from './disk-queue.ts'
 import type { ExtentMap } from './extent-map.ts'
 import type { FileError } from './files.ts'
 import { encodeSlotHeader, fileOfSlot, headerOffset, type SlotHeader, sectorBytes } from './format.ts'
-import type { GroupRow, Index, IndexBatch, IndexVolume, RegionRow } from './index.ts'
+import type { GroupRow, Index, IndexBatch, RegionRow, VolumeChange } from './index.ts'
 
 export type CommitDone = (error: FileError | null) => void
 
@@ -32,7 +32,7 @@ export class Commits {
   #groups = new Set<number>()
   #headers: SlotHeader[] = []
   #waiters: CommitDone[] = []
-  #volumeChanges: { add?: IndexVolume; remove?: number }[] = []
+  #volumeChanges: VolumeChange[] = []
   #running = false
   #scheduled = false
   #failed: FileError | null = null
@@ -55,13 +55,10 @@ export class Commits {
     this.#headers.push(header)
   }
 
-  addVolume(volume: IndexVolume): void {
-    this.#volumeChanges.push({ add: volume })
-  }
-
-  removeVolume(volume: number): void {
-    this.#regions.delete(volume)
-    this.#volumeChanges.push({ remove: volume })
+  /** A change of a whole volume or image, after all that was touched before this call. */
+  change(change: VolumeChange): void {
+    if (change.kind === 'remove' || change.kind === 'remove-image') this.#regions.delete(change.number)
+    this.#volumeChanges.push(change)
   }
 
   /** Called when all that was touched before this call is committed and its slot headers are written. */
@@ -94,12 +91,7 @@ export class Commits {
     this.#regions = new Map()
     this.#groups = new Set()
     const change = this.#volumeChanges.shift()
-    return {
-      regions,
-      groups,
-      ...(change?.add ? { addVolume: change.add } : {}),
-      ...(change?.remove === undefined ? {} : { removeVolume: change.remove }),
-    }
+    return { regions, groups, ...(change === undefined ? {} : { change }) }
   }
 
   #commit(): void {
@@ -157,7 +149,4 @@ export class Commits {
 }
 
 const isEmpty = (batch: IndexBatch): boolean =>
-  batch.regions.length === 0 &&
-  batch.groups.length === 0 &&
-  batch.addVolume === undefined &&
-  batch.removeVolume === undefined
+  batch.regions.length === 0 && batch.groups.length === 0 && batch.change === undefined

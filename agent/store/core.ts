@@ -18,6 +18,7 @@ import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { doubtSums, gradeMarks } from './previous-end.ts'
 import { FileRecords } from './records.ts'
 import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
+import type { DiskReplica } from './replica-disk.ts'
 import { ReplicaSet } from './replica-set.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
@@ -189,10 +190,23 @@ export class CoreStore implements Store {
     })
   }
 
+  growReplica(id: VolumeId, sizeBytes: number, done: StoreDone): void {
+    const replica = this.#there(id)
+    const fits =
+      sizeBytes % limits.blockBytes === 0 && sizeBytes >= replica.sizeBytes && sizeBytes <= limits.volumeMaxBytes
+    invariant(fits, 'S4', `a replica of ${replica.sizeBytes} bytes cannot grow to ${sizeBytes}`)
+    runSteps(this.#replicas.grow(replica, sizeBytes), (error) => done(error ? this.#failedChange(error) : null))
+  }
+
   deleteReplica(id: VolumeId, done: StoreDone): void {
+    const replica = this.#there(id)
+    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
+  }
+
+  #there(id: VolumeId): DiskReplica {
     const replica = this.#replicas.get(id)
     invariant(replica !== undefined, 'S5', `there is no replica ${id}`)
-    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
+    return replica
   }
 
   freeBytes(): number | null {

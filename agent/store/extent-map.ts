@@ -12,6 +12,11 @@ export class ExtentMap {
     this.#pages = new Array(Math.ceil(extentCount / pageExtents))
   }
 
+  /** The volume has more extents, all without a slot. */
+  grow(extentCount: number): void {
+    this.#pages.length = Math.ceil(extentCount / pageExtents)
+  }
+
   /** Extents that have a slot. */
   get mapped(): number {
     return this.#mapped

@@ -33,6 +33,8 @@ export const marksFilePath = (id: VolumeId): string => `marks/${id}.marks`
 
 /** C12: the sector in a file's header, of data and of marks, that counts durable commits. Their checksum takes it for zeros. */
 export const commitCountOffset = sectorBytes
+/** The sector in a marks file's header that says the size of a volume that has grown. Its checksum takes it for zeros too. */
+export const grownSizeOffset = 2 * sectorBytes
 
 const putMagic = (bytes: Buffer, magic: string) => bytes.write(magic, 0, 8, 'latin1')
 const hasMagic = (bytes: Buffer, magic: string) => bytes.toString('latin1', 0, 8) === magic
@@ -52,34 +54,45 @@ export function encodeFileHeader(storeId: string, file: number): Buffer {
 
 /** @returns null when these are not the first bytes of that data file of that store. */
 export function isFileHeader(bytes: Buffer, storeId: string, file: number): boolean {
-  return withoutCount(bytes).equals(encodeFileHeader(storeId, file))
+  return withoutSectors(bytes, commitCountOffset).equals(encodeFileHeader(storeId, file))
 }
 
-function withoutCount(header: Buffer): Buffer {
+/** A copy in which these sectors, which change by themselves, are zeros. */
+function withoutSectors(header: Buffer, ...offsets: readonly number[]): Buffer {
   const copy = Buffer.from(header)
-  copy.subarray(commitCountOffset, commitCountOffset + sectorBytes).fill(0)
+  for (const offset of offsets) copy.subarray(offset, offset + sectorBytes).fill(0)
   return copy
 }
 
-export function encodeCommitCount(count: number): Buffer {
+/** A sector of its own with one number in it, so that a power cut leaves the old or the new. */
+function encodeNumberSector(magic: string, value: number): Buffer {
   const bytes = Buffer.alloc(sectorBytes)
-  putMagic(bytes, 'MBCOUNT1')
-  bytes.writeUIntLE(count, 8, 6)
+  putMagic(bytes, magic)
+  bytes.writeUIntLE(value, 8, 6)
   bytes.writeUInt32LE(crc32(bytes.subarray(0, sectorBytes - 4)), sectorBytes - 4)
   return bytes
 }
 
+function decodeNumberSector(magic: string, bytes: Buffer): number | null {
+  if (bytes.length < sectorBytes || !hasMagic(bytes, magic)) return null
+  const isSound = crc32(bytes.subarray(0, sectorBytes - 4)) === bytes.readUInt32LE(sectorBytes - 4)
+  return isSound ? bytes.readUIntLE(8, 6) : null
+}
+
+export const encodeCommitCount = (count: number): Buffer => encodeNumberSector('MBCOUNT1', count)
+
 /** @param header the first bytes of a data file or a marks file @returns 0 when nothing was counted there yet */
 export function decodeCommitCount(header: Buffer): number {
-  const bytes = header.subarray(commitCountOffset, commitCountOffset + sectorBytes)
-  if (bytes.length < sectorBytes || !hasMagic(bytes, 'MBCOUNT1')) return 0
-  return crc32(bytes.subarray(0, sectorBytes - 4)) === bytes.readUInt32LE(sectorBytes - 4) ? bytes.readUIntLE(8, 6) : 0
+  return decodeNumberSector('MBCOUNT1', header.subarray(commitCountOffset, commitCountOffset + sectorBytes)) ?? 0
 }
 
 /** @returns null when it is damaged, or no data file at all. */
 export function decodeFileHeader(bytes: Buffer): { version: number; file: number; storeId: string } | null {
   if (bytes.length < fileHeaderBytes || !hasMagic(bytes, 'MBDATA01')) return null
-  if (bytes.readUInt32LE(fileHeaderBytes - 4) !== crc32(withoutCount(bytes).subarray(0, fileHeaderBytes - 4)))
+  if (
+    bytes.readUInt32LE(fileHeaderBytes - 4) !==
+    crc32(withoutSectors(bytes, commitCountOffset).subarray(0, fileHeaderBytes - 4))
+  )
     return null
   return { version: bytes.readUInt32LE(8), file: bytes.readUInt32LE(12), storeId: bytes.toString('hex', 16, 32) }
 }
@@ -148,16 +161,20 @@ export function encodeMarksHeader(header: MarksHeader): Buffer {
   return bytes
 }
 
+export const encodeGrownSize = (sizeBytes: number): Buffer => encodeNumberSector('MBGROWN1', sizeBytes)
+
+/** @returns null when it is damaged, or no marks file at all; the size is that to which the volume has grown */
 export function decodeMarksHeader(header: Buffer): MarksHeader | null {
-  const bytes = withoutCount(header)
+  const bytes = withoutSectors(header, commitCountOffset, grownSizeOffset)
   if (bytes.length < marksStartBytes || !hasMagic(bytes, 'MBMARK01')) return null
   if (bytes.readUInt32LE(marksStartBytes - 4) !== crc32(bytes.subarray(0, marksStartBytes - 4))) return null
   if (bytes.readUInt32LE(8) !== formatVersion) return null
-  return {
-    volumeId: volumeId(bytes.toString('hex', 16, 32)),
-    sizeBytes: bytes.readUIntLE(32, 6),
-    born: { run: bytes.readUInt32LE(40), counter: bytes.readUInt32LE(44) },
-  }
+  const id = volumeId(bytes.toString('hex', 16, 32))
+  const born = { run: bytes.readUInt32LE(40), counter: bytes.readUInt32LE(44) }
+  const grown = header.subarray(grownSizeOffset, grownSizeOffset + sectorBytes)
+  if (grown.every((byte) => byte === 0)) return { volumeId: id, sizeBytes: bytes.readUIntLE(32, 6), born }
+  const sizeBytes = decodeNumberSector('MBGROWN1', grown)
+  return sizeBytes === null ? null : { volumeId: id, sizeBytes, born }
 }
 
 /** The state byte of a mark entry. The order is the order of badness: the worst ever is the greatest (C2). */

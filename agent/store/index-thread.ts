@@ -9,20 +9,26 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { never } from '../kit/failure.ts'
 import { flushMostMs } from './dirty.ts'
-import type { IndexBatch, IndexContents, IndexVolume } from './index.ts'
+import type { IndexBatch, IndexContents, IndexImage, IndexVolume, VolumeChange } from './index.ts'
 import { type PackedRows, packRows } from './packed-rows.ts'
 import type { CheckpointTold, IndexAnswer, IndexRequest, LoadedIndex } from './sqlite-index.ts'
 
 const dir = (workerData as { dir: string }).dir // given by sqlite-index.ts, nobody else starts this file
 const at = (name: string): string => path.join(dir, name)
 
-/** Also the version of the tables; see FORMAT.md. */
+/** See FORMAT.md. */
+const tablesVersion = 2
+const imagesTable = `
+  CREATE TABLE images (number INTEGER PRIMARY KEY, volume INTEGER NOT NULL, name TEXT NOT NULL, madeMs INTEGER NOT NULL,
+    sizeBytes INTEGER NOT NULL, leaving INTEGER NOT NULL);
+`
 const tables = `
   CREATE TABLE store (version INTEGER NOT NULL, storeId TEXT NOT NULL, lastVolume INTEGER NOT NULL, opened INTEGER NOT NULL);
   CREATE TABLE volumes (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sizeBytes INTEGER NOT NULL);
   CREATE TABLE regions (volume INTEGER NOT NULL, region INTEGER NOT NULL, slots BLOB NOT NULL,
     PRIMARY KEY (volume, region)) WITHOUT ROWID;
   CREATE TABLE slotGroups (number INTEGER PRIMARY KEY, doubtful BLOB NOT NULL);
+  ${imagesTable}
 `
 
 let lock: Database.Database | null = null
@@ -72,14 +78,18 @@ class OpenIndex {
     this.#database.pragma('synchronous = NORMAL')
     // 4 MiB: after the start the index is only written, and neighbours come together.
     this.#database.pragma('cache_size = -4096')
+    // Rows that are copied within a table, for an image, pass through a temporary one: 16 MiB for a TiB.
+    this.#database.pragma('temp_store = MEMORY')
     // SQLite's own way would make the commit wait that happens to be the thousandth page.
     this.#database.pragma('wal_autocheckpoint = 0')
     if (storeId !== null) {
       this.#database.exec(`BEGIN; ${tables} COMMIT`)
-      this.#database.prepare('INSERT INTO store VALUES (1, ?, 0, 0)').run(storeId)
+      this.#database.prepare('INSERT INTO store VALUES (?, ?, 0, 0)').run(tablesVersion, storeId)
     }
     const version = this.#database.prepare('SELECT version FROM store').pluck().get()
-    if (version !== 1) throw new CodedError('EVERSION', `index.db has version ${String(version)}`)
+    // Without images; from now on an older agent refuses it.
+    if (version === 1) this.#database.exec(`BEGIN; ${imagesTable} UPDATE store SET version = ${tablesVersion}; COMMIT`)
+    else if (version !== tablesVersion) throw new CodedError('EVERSION', `index.db has version ${String(version)}`)
     // A commit, so that the write-ahead log is there for the store's own syncs.
     this.#database.exec('UPDATE store SET opened = opened + 1')
     this.#run = this.#prepare()
@@ -91,16 +101,8 @@ class OpenIndex {
     const dropRegion = database.prepare('DELETE FROM regions WHERE volume = ? AND region = ?')
     const putGroup = database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (?, ?)')
     const dropGroup = database.prepare('DELETE FROM slotGroups WHERE number = ?')
-    const addVolume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?)')
-    const lastVolume = database.prepare('UPDATE store SET lastVolume = max(lastVolume, ?)')
-    const dropVolume = database.prepare('DELETE FROM volumes WHERE number = ?')
-    const dropRegions = database.prepare('DELETE FROM regions WHERE volume = ?')
+    const applyChange = changer(database)
     return database.transaction((batch: IndexBatch) => {
-      if (batch.addVolume) {
-        const { number, id, sizeBytes } = batch.addVolume
-        addVolume.run(number, id, sizeBytes)
-        lastVolume.run(number)
-      }
       for (const { volume, region, slots } of batch.regions) {
         if (slots) putRegion.run(volume, region, slots)
         else dropRegion.run(volume, region)
@@ -109,10 +111,7 @@ class OpenIndex {
         if (doubtful) putGroup.run(group, doubtful)
         else dropGroup.run(group)
       }
-      if (batch.removeVolume !== undefined) {
-        dropVolume.run(batch.removeVolume)
-        dropRegions.run(batch.removeVolume)
-      }
+      if (batch.change !== undefined) applyChange(batch.change)
     })
   }
 
@@ -124,6 +123,9 @@ class OpenIndex {
       storeId: store.storeId,
       lastVolume: store.lastVolume,
       volumes: all<IndexVolume>('SELECT number, id, sizeBytes FROM volumes ORDER BY number'),
+      images: all<Omit<IndexImage, 'leaving'> & { leaving: number }>('SELECT * FROM images ORDER BY number').map(
+        (image) => ({ ...image, leaving: image.leaving !== 0 }),
+      ),
       packed: this.#packed(),
       groups: all('SELECT number AS "group", doubtful FROM slotGroups'),
     }
@@ -176,6 +178,57 @@ class OpenIndex {
   }
 }
 
+/** @returns what makes one change of a whole volume or image, inside of a transaction */
+function changer(database: Database.Database): (change: VolumeChange) => void {
+  const prepare = (sql: string) => database.prepare(sql)
+  const addVolume = prepare('INSERT INTO volumes VALUES (?, ?, ?)')
+  const lastVolume = prepare('UPDATE store SET lastVolume = max(lastVolume, ?)')
+  const grow = prepare('UPDATE volumes SET sizeBytes = ? WHERE number = ?')
+  const dropVolume = prepare('DELETE FROM volumes WHERE number = ?')
+  const dropRegions = prepare('DELETE FROM regions WHERE volume = ?')
+  const dropImagesRegions = prepare(
+    'DELETE FROM regions WHERE volume IN (SELECT number FROM images WHERE images.volume = ?)',
+  )
+  const dropImages = prepare('DELETE FROM images WHERE volume = ?')
+  const addImage = prepare('INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)')
+  const copyRegions = prepare('INSERT INTO regions SELECT ?, region, slots FROM regions WHERE volume = ?')
+  const leaveImage = prepare('UPDATE images SET leaving = 1 WHERE number = ?')
+  const dropImage = prepare('DELETE FROM images WHERE number = ?')
+  return (change) => {
+    switch (change.kind) {
+      case 'add':
+        addVolume.run(change.volume.number, change.volume.id, change.volume.sizeBytes)
+        lastVolume.run(change.volume.number)
+        return
+      case 'grow':
+        grow.run(change.sizeBytes, change.number)
+        return
+      case 'remove':
+        dropVolume.run(change.number)
+        dropRegions.run(change.number)
+        dropImagesRegions.run(change.number)
+        dropImages.run(change.number)
+        return
+      case 'add-image': {
+        const { number, volume, name, madeMs, sizeBytes, leaving } = change.image
+        addImage.run(number, volume, name, madeMs, sizeBytes, leaving ? 1 : 0)
+        copyRegions.run(number, volume)
+        lastVolume.run(number)
+        return
+      }
+      case 'leave-images':
+        for (const number of change.numbers) leaveImage.run(number)
+        return
+      case 'remove-image':
+        dropImage.run(change.number)
+        dropRegions.run(change.number)
+        return
+      default:
+        never(change, 'changer')
+    }
+  }
+}
+
 /** For a rebuild. Not in WAL mode: when it is closed there is one file, and all of it is on the disk. */
 function makeAside(name: string, contents: IndexContents): void {
   for (const ending of ['', '-journal', '-wal', '-shm']) fs.rmSync(at(name) + ending, { force: true })
@@ -185,7 +238,9 @@ function makeAside(name: string, contents: IndexContents): void {
     database.pragma('synchronous = FULL')
     database.transaction(() => {
       database.exec(tables)
-      database.prepare('INSERT INTO store VALUES (1, ?, ?, 0)').run(contents.storeId, contents.lastVolume)
+      database
+        .prepare('INSERT INTO store VALUES (?, ?, ?, 0)')
+        .run(tablesVersion, contents.storeId, contents.lastVolume)
       const volume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?)')
       for (const { number, id, sizeBytes } of contents.volumes) volume.run(number, id, sizeBytes)
       const region = database.prepare('INSERT INTO regions VALUES (?, ?, ?)')

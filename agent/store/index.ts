@@ -16,8 +16,35 @@ export interface IndexVolume {
   readonly sizeBytes: number
 }
 
+/** A read-only image of a volume. It has region rows of its own, under its own number. */
+export interface IndexImage {
+  /** Of the same row of numbers as those of volumes; never used again. */
+  readonly number: number
+  /** The volume's number. */
+  readonly volume: number
+  readonly name: string
+  /** Wall time at which it was made. */
+  readonly madeMs: number
+  /** Of the volume at that time. */
+  readonly sizeBytes: number
+  /** Deleted, but its slots are not all given back yet. */
+  readonly leaving: boolean
+}
+
+/** What happens to volumes and images as a whole. One a batch, after its rows. */
+export type VolumeChange =
+  | { readonly kind: 'add'; readonly volume: IndexVolume }
+  | { readonly kind: 'grow'; readonly number: number; readonly sizeBytes: number }
+  /** Also removes its region rows, and its images with theirs. */
+  | { readonly kind: 'remove'; readonly number: number }
+  /** The image gets a copy of its volume's region rows. */
+  | { readonly kind: 'add-image'; readonly image: IndexImage }
+  | { readonly kind: 'leave-images'; readonly numbers: readonly number[] }
+  | { readonly kind: 'remove-image'; readonly number: number }
+
 /** The slots of one 16 MiB region: 64 little-endian u32, slot number + 1, 0 = no slot. Null removes the row. */
 export interface RegionRow {
+  /** Of a volume or an image. */
   readonly volume: number
   readonly region: number
   readonly slots: Uint8Array | null
@@ -30,17 +57,16 @@ export interface GroupRow {
 }
 
 export interface IndexBatch {
-  readonly addVolume?: IndexVolume
-  /** Also removes the volume's region rows. */
-  readonly removeVolume?: number
   readonly regions: readonly RegionRow[]
   readonly groups: readonly GroupRow[]
+  readonly change?: VolumeChange
 }
 
 export interface IndexContents {
   readonly storeId: string
   readonly volumes: readonly IndexVolume[]
-  /** Greatest volume number ever used. */
+  readonly images: readonly IndexImage[]
+  /** Greatest number of a volume or image ever used. */
   readonly lastVolume: number
   /** May be gone through again and again. */
   readonly regions: Iterable<RegionRow>

@@ -5,9 +5,11 @@ import {
   decodeCommitCount,
   decodeMark,
   decodeMarksHeader,
+  encodeGrownSize,
   encodeMark,
   encodeMarksHeader,
   type Generation,
+  grownSizeOffset,
   markEntryBytes,
   marksFilePath,
   marksPerSector,
@@ -33,17 +35,34 @@ export function* createMarksFile(files: Files, volume: IndexVolume, born: Genera
   const file = yield* wait<BlockFile>((done) => files.open(path, true, done))
   const header = encodeMarksHeader({ volumeId: volume.id, sizeBytes: volume.sizeBytes, born })
   yield* wait((done) => file.write([header], header.length, 0, true, done))
-  const total = marksBytes(volume.sizeBytes)
-  for (let at = 0; at < total; at += pieceBytes) {
-    const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
+  yield* writeClean(file, 0, marksBytes(volume.sizeBytes))
+  yield* wait((done) => file.sync(done))
+  yield* wait((done) => files.syncFolder('marks', done))
+  return file
+}
+
+/** Entries without mark and stamp, in whole sectors of the file's entries. */
+function* writeClean(file: BlockFile, fromBytes: number, endBytes: number): Steps<void> {
+  for (let at = fromBytes; at < endBytes; at += pieceBytes) {
+    const bytes = Buffer.alloc(Math.min(pieceBytes, endBytes - at))
     for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
       encodeMark(bytes, offset, (at + offset) / markEntryBytes, 0, 0)
     }
     yield* wait((done) => file.write([bytes], bytes.length, marksStartBytes + at, true, done))
   }
+}
+
+/** Room for the marks of a larger volume, then its size; durable when the steps end. No sector of the old entries is touched. */
+export function* growMarksFile(file: BlockFile, fromBytes: number, toBytes: number): Steps<void> {
+  yield* writeClean(file, marksBytes(fromBytes), marksBytes(toBytes))
   yield* wait((done) => file.sync(done))
-  yield* wait((done) => files.syncFolder('marks', done))
-  return file
+  yield* writeSize(file, toBytes)
+}
+
+function* writeSize(file: BlockFile, sizeBytes: number): Steps<void> {
+  const size = encodeGrownSize(sizeBytes)
+  yield* wait((done) => file.write([size], size.length, grownSizeOffset, false, done))
+  yield* wait((done) => file.sync(done))
 }
 
 /** @throws UserError when it is missing: the folder itself is there */
@@ -63,9 +82,11 @@ export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Mark
   const header = Buffer.alloc(marksStartBytes)
   yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
   const told = decodeMarksHeader(header)
-  if (told === null || told.volumeId !== volume.id || told.sizeBytes !== volume.sizeBytes) {
+  if (told === null || told.volumeId !== volume.id || told.sizeBytes < volume.sizeBytes) {
     throw damaged(path, 'it is not the marks file of this volume')
   }
+  // A crash came before the index had the new size: nobody was told that it has grown. A rebuilt index would believe it.
+  if (told.sizeBytes > volume.sizeBytes) yield* writeSize(file, volume.sizeBytes)
   const count = decodeCommitCount(header)
   const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {

@@ -39,18 +39,17 @@ export interface MarksParts {
 
 export class Marks implements Syncable {
   readonly #parts: MarksParts
-  readonly regionCount: number
   /** What is true for callers: a mark counts from when it is durable, its taking off from when it is decided. */
-  readonly #state: Uint8Array
-  readonly #stamps: Float64Array
+  #state: Uint8Array
+  #stamps: Float64Array
   /** Writes under way in the region. */
-  readonly #inFlight: Int32Array
+  #inFlight: Int32Array
   /** Writes of the region's checksums under way. */
-  readonly #sumsInFlight: Int32Array
+  #sumsInFlight: Int32Array
   /** Changes of the region that have begun, counted. */
-  readonly #writes: Int32Array
+  #writes: Int32Array
   /** syncs.started when the latest write there ended: only a sync with a greater number covers it. */
-  readonly #dirty: Int32Array
+  #dirty: Int32Array
   #wanted = new Set<number>()
   #changed = new Set<number>()
   #unmarks: { regions: readonly number[]; changes: readonly number[]; epoch: number }[] = []
@@ -64,13 +63,30 @@ export class Marks implements Syncable {
 
   constructor(parts: MarksParts, regionCount: number) {
     this.#parts = parts
-    this.regionCount = regionCount
     this.#state = new Uint8Array(regionCount)
     this.#stamps = new Float64Array(regionCount)
     this.#inFlight = new Int32Array(regionCount)
     this.#dirty = new Int32Array(regionCount)
     this.#writes = new Int32Array(regionCount)
     this.#sumsInFlight = new Int32Array(regionCount)
+  }
+
+  get regionCount(): number {
+    return this.#state.length
+  }
+
+  /** The volume has more regions, without marks: the file has room for them. */
+  grow(regionCount: number): void {
+    const longer = <T extends Uint8Array | Float64Array | Int32Array>(of: T, made: T): T => {
+      made.set(of)
+      return made
+    }
+    this.#state = longer(this.#state, new Uint8Array(regionCount))
+    this.#stamps = longer(this.#stamps, new Float64Array(regionCount))
+    this.#inFlight = longer(this.#inFlight, new Int32Array(regionCount))
+    this.#dirty = longer(this.#dirty, new Int32Array(regionCount))
+    this.#writes = longer(this.#writes, new Int32Array(regionCount))
+    this.#sumsInFlight = longer(this.#sumsInFlight, new Int32Array(regionCount))
   }
 
   /** At opening. */

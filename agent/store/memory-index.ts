@@ -1,42 +1,15 @@
 /** The simulator's index: same promises as sqlite-index.ts about kills and power cuts, in memory. */
 import type { RandomSource } from '../kit/world.ts'
 import { type FileDone, FileError, type FileValueDone } from './files.ts'
-import type { GroupRow, Index, IndexBatch, IndexContents, IndexOpener, IndexVolume, RegionRow } from './index.ts'
+import type { Index, IndexBatch, IndexContents, IndexOpener } from './index.ts'
+import { IndexTables } from './index-tables.ts'
 import type { MemoryFiles } from './memory-files.ts'
-
-/** What a commit leads to. */
-class Tables {
-  storeId = ''
-  lastVolume = 0
-  readonly volumes = new Map<number, IndexVolume>()
-  readonly regions = new Map<string, RegionRow>()
-  readonly groups = new Map<number, GroupRow>()
-
-  apply(batch: IndexBatch): void {
-    if (batch.addVolume) {
-      this.volumes.set(batch.addVolume.number, batch.addVolume)
-      this.lastVolume = Math.max(this.lastVolume, batch.addVolume.number)
-    }
-    for (const row of batch.regions) {
-      const key = `${row.volume}/${row.region}`
-      if (row.slots) this.regions.set(key, { ...row, slots: row.slots.slice() })
-      else this.regions.delete(key)
-    }
-    for (const row of batch.groups) {
-      if (row.doubtful) this.groups.set(row.group, { ...row, doubtful: row.doubtful.slice() })
-      else this.groups.delete(row.group)
-    }
-    if (batch.removeVolume === undefined) return
-    this.volumes.delete(batch.removeVolume)
-    for (const [key, row] of this.regions) if (row.volume === batch.removeVolume) this.regions.delete(key)
-  }
-}
 
 export class MemoryIndexDisk {
   readonly #files: MemoryFiles
   readonly #random: RandomSource
   /** Null: there is no index yet. */
-  #durable: Tables | null = null
+  #durable: IndexTables | null = null
   /** Commits since, in order. */
   #commits: IndexBatch[] = []
   #locked = false
@@ -89,8 +62,7 @@ export class MemoryIndexDisk {
   #open(storeId: string | null, unlock: (done: FileDone) => void, done: FileValueDone<Index>): void {
     const effect = () => {
       if (storeId === null) return
-      this.#durable = new Tables()
-      this.#durable.storeId = storeId
+      this.#durable = new IndexTables(storeId)
       this.#commits = []
     }
     this.#files.call(storeId !== null, effect, (error) => {
@@ -151,19 +123,8 @@ export class MemoryIndexDisk {
   }
 
   #contents(): IndexContents {
-    const now = new Tables()
-    const durable = this.#durable ?? now
-    for (const volume of durable.volumes.values()) now.volumes.set(volume.number, volume)
-    for (const [key, row] of durable.regions) now.regions.set(key, row)
-    for (const [group, row] of durable.groups) now.groups.set(group, row)
-    now.lastVolume = durable.lastVolume
+    const now = this.#durable?.copy() ?? new IndexTables('')
     for (const batch of this.#commits) now.apply(batch)
-    return {
-      storeId: durable.storeId,
-      lastVolume: now.lastVolume,
-      volumes: [...now.volumes.values()],
-      regions: [...now.regions.values()].map((row) => ({ ...row, slots: row.slots?.slice() ?? null })),
-      groups: [...now.groups.values()].map((row) => ({ ...row, doubtful: row.doubtful?.slice() ?? null })),
-    }
+    return now.contents()
   }
 }

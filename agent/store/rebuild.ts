@@ -146,6 +146,7 @@ function contentsOf(
     contents: {
       storeId,
       volumes: volumes.map(({ id, sizeBytes }, index) => ({ number: index + 1, id, sizeBytes })),
+      images: [],
       // Numbers stand in the index alone: with a new one they begin anew.
       lastVolume: volumes.length,
       regions,

@@ -55,8 +55,7 @@ const zeros = Buffer.alloc(slotBytes)
 
 export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   readonly volumeId: VolumeId
-  readonly sizeBytes: number
-  readonly regionCount: number
+  #sizeBytes: number
   readonly number: number
   readonly parts: ReplicaParts
   /** What is read: handed back by whoever has passed it on (decision 0007). */
@@ -70,11 +69,25 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.parts = parts
     this.volumeId = volume.id
     this.number = volume.number
-    this.sizeBytes = volume.sizeBytes
-    this.regionCount = Math.ceil(volume.sizeBytes / limits.regionBytes)
+    this.#sizeBytes = volume.sizeBytes
     const { queue, data, map, sums } = parts
     this.#mappings = new Mappings(parts, this, volume)
     this.#fetchParts = { queue, data, map, sums, rotten: (offsetBytes) => parts.rotten(volume.id, offsetBytes) }
+  }
+
+  get sizeBytes(): number {
+    return this.#sizeBytes
+  }
+
+  get regionCount(): number {
+    return this.parts.marks.regionCount
+  }
+
+  /** It has durably grown. */
+  grow(sizeBytes: number): void {
+    this.parts.map.grow(Math.ceil(sizeBytes / limits.extentBytes))
+    this.parts.marks.grow(Math.ceil(sizeBytes / limits.regionBytes))
+    this.#sizeBytes = sizeBytes
   }
 
   write(
@@ -414,7 +427,9 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
       let changed = false
       operation.summed(offsetBytes, end)
       for (let extent = map.firstMapped(from, to); extent >= 0; extent = map.firstMapped(extent + 1, to)) {
-        if (unmap && extent >= wholeFirst && extent < wholeEnd) {
+        // When the volume has grown meanwhile, what was its last extent is not whole with that any more.
+        const isWhole = extent >= wholeFirst && Math.min((extent + 1) * slotBytes, this.sizeBytes) <= end
+        if (unmap && isWhole) {
           this.#mappings.unmap(extent)
           changed = true
         } else {

@@ -7,11 +7,11 @@ import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
-import type { BlockFile, FileError, Files } from './files.ts'
+import { type BlockFile, FileError, type Files } from './files.ts'
 import { marksFilePath } from './format.ts'
 import type { Index, IndexContents, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
-import { createMarksFile, findMarksFile, openMarksFile } from './marks-file.ts'
+import { createMarksFile, findMarksFile, growMarksFile, marksBytes, openMarksFile } from './marks-file.ts'
 import { DiskReplica } from './replica-disk.ts'
 import type { Slots } from './slots.ts'
 import { type Steps, wait } from './steps.ts'
@@ -96,9 +96,31 @@ export class ReplicaSet {
     this.#lastVolume += 1
     const volume = { number: this.#lastVolume, id, sizeBytes }
     const file = yield* createMarksFile(this.#parts.files, volume, { run: this.#parts.run, counter: this.#counter })
-    this.#parts.commits.addVolume(volume)
+    this.#parts.commits.change({ kind: 'add', volume })
     yield* wait((done) => this.#parts.commits.durable(done))
     return this.#add(volume, file)
+  }
+
+  /** The replica has the new size when the steps end, durably; before that the old one. @throws FileError ENOSPC */
+  *grow(replica: DiskReplica, sizeBytes: number): Steps<void> {
+    const { commits, queue } = this.#parts
+    const { number, volumeId } = replica
+    const fromBytes = replica.sizeBytes
+    if (sizeBytes === fromBytes) return yield* wait((done) => queue.turn(() => done(null)))
+    yield* this.#mustHaveRoom(marksBytes(sizeBytes) - marksBytes(fromBytes))
+    const file = this.#marksFiles.get(volumeId)
+    if (file) yield* growMarksFile(file, fromBytes, sizeBytes)
+    commits.change({ kind: 'grow', number, sizeBytes })
+    yield* wait((done) => commits.durable(done))
+    replica.grow(sizeBytes)
+  }
+
+  /** C8: what is added to marks and index at somebody's wish leaves the room that is kept for what must go on. */
+  *#mustHaveRoom(bytes: number): Steps<void> {
+    const { failed, slots } = this.#parts
+    if (failed()) throw new FileError('EIO', 'the storage folder failed')
+    yield* wait((done) => slots.measureSpace(() => done(null)))
+    if ((slots.freeBytes ?? 0) - bytes < limits.diskReserveBytes) throw new FileError('ENOSPC', 'the disk is full')
   }
 
   /** It is gone for callers at once; durable when the steps end. */
@@ -116,7 +138,7 @@ export class ReplicaSet {
       sums.forget(map.get(extent))
       slots.free(map.get(extent))
     }
-    commits.removeVolume(replica.number)
+    commits.change({ kind: 'remove', number: replica.number })
     yield* wait((done) => commits.durable(done))
     const file = this.#marksFiles.get(replica.volumeId)
     this.#marksFiles.delete(replica.volumeId)

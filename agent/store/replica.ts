@@ -33,7 +33,7 @@ export interface RegionFacts {
 
 export interface ReplicaStore {
   readonly volumeId: VolumeId
-  /** Multiple of 4096. */
+  /** Multiple of 4096. Rises when `growReplica` is done. */
   readonly sizeBytes: number
   /** ceil(sizeBytes / 16 MiB). */
   readonly regionCount: number
@@ -134,6 +134,15 @@ export interface Store {
     sizeBytes: number,
     done: (failure: StoreFailure | null, replica?: ReplicaStore) => void,
   ): void
+  /**
+   * Makes a replica larger; durable when done, and `sizeBytes` and `regionCount` change then, not before. The new part
+   * reads as zeros, unmarked, stamps 0. Reads and writes may go on. A discard or unmapping zero that ends at the old end
+   * takes the whole of the last extent where the replica has that size, and zeroes only its part where it has grown
+   * already: both read the same. `no-space`: the disk is full, nothing has changed. After a crash in between it has the
+   * old size or the new one. The same size is done at once.
+   * @param sizeBytes multiple of 4096, at least the replica's, at most limits.volumeMaxBytes; else invariant S4
+   */
+  growReplica(volumeId: VolumeId, sizeBytes: number, done: StoreDone): void
   /** Forgets a replica and frees its slots; durable when done. */
   deleteReplica(volumeId: VolumeId, done: StoreDone): void
   /** Free bytes of the disk under the folder, as last measured; null when unknown. */

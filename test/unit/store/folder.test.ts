@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import fs from 'node:fs'
 import path from 'node:path'
 import { test } from 'node:test'
+import Database from 'better-sqlite3'
 import { UserError } from '../../../agent/kit/failure.ts'
 import { StoreFaults } from '../../../agent/store/faults.ts'
 import { encodeRecord } from '../../../agent/store/format.ts'
@@ -47,6 +48,29 @@ test('a folder that is missing, a file, garbage, or of another version is refuse
     fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next))
     await refused(dir, 'store-version')
     fs.writeFileSync(path.join(dir, 'store.json'), encodeRecord(next).toString().replace('record 2', 'record 9'))
+    await refused(dir, 'store-version')
+  }))
+
+test('an index whose tables know no images is opened and gets them; one of a later version is refused', () =>
+  inFolder(async (dir) => {
+    const store = await openStore({ dir, clock: realClock, log: quiet })
+    await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
+    await close(world, store)
+    const version = (sql: string) => {
+      const database = new Database(path.join(dir, 'index.db'))
+      try {
+        database.exec(sql)
+        return database.prepare('SELECT version FROM store').pluck().get()
+      } finally {
+        database.close()
+      }
+    }
+    assert.equal(version('DROP TABLE images; UPDATE store SET version = 1'), 1)
+    const again = await openStore({ dir, clock: realClock, log: quiet })
+    assert.deepEqual(await calls(world, only(again)).read(0, 4096), Buffer.alloc(4096, 1))
+    await close(world, again)
+    assert.equal(version('SELECT count(*) FROM images'), 2)
+    version('UPDATE store SET version = 3')
     await refused(dir, 'store-version')
   }))
 

@@ -126,6 +126,9 @@ class ImageCheck {
   }
 
   async #replica(replica: ReplicaStore, journal: ReplicaJournal): Promise<void> {
+    const [least, most] = journal.sizesAt(this.#at)
+    const { sizeBytes } = replica
+    assert.ok(sizeBytes >= least && sizeBytes <= most, `it has ${sizeBytes} bytes, not ${least} to ${most}`)
     for (let region = 0; region < replica.regionCount; region += 1) this.#region(replica, journal, region)
     const live = journal.live(this.#at)
     for (const [extent, bytes] of await this.#extents(replica, live)) {

@@ -15,6 +15,8 @@ export interface Change extends Span {
   readonly toBytes: number
   /** 0 for zeros. */
   readonly value: number
+  /** It ended where the volume ended then: its last extent counts as whole. */
+  readonly isEnd: boolean
   /** It was refused: any part of it may have happened. */
   failed: boolean
 }
@@ -31,7 +33,8 @@ export interface Raise extends Span {
 
 /** All that was asked of one replica. */
 export class ReplicaJournal {
-  readonly sizeBytes: number
+  /** The first is that of its creation. */
+  readonly sizes: (Span & { readonly sizeBytes: number })[]
   readonly created: Span
   deleted: Span | null = null
   readonly changes: Change[] = []
@@ -40,17 +43,26 @@ export class ReplicaJournal {
   readonly raises: Raise[] = []
 
   constructor(sizeBytes: number, created: Span) {
-    this.sizeBytes = sizeBytes
+    this.sizes = [{ begin: created.begin, end: created.begin, sizeBytes }]
     this.created = created
   }
 
   /** The part of a change that really changes: a discard takes whole extents only. */
-  range(change: Pick<Change, 'kind' | 'fromBytes' | 'toBytes'>): readonly [from: number, to: number] {
+  range(change: Pick<Change, 'kind' | 'fromBytes' | 'toBytes' | 'isEnd'>): readonly [from: number, to: number] {
     if (change.kind !== 'discard') return [change.fromBytes, change.toBytes]
     const from = Math.ceil(change.fromBytes / extentBytes) * extentBytes
-    const isEnd = change.toBytes === this.sizeBytes
-    const to = isEnd ? this.sizeBytes : Math.floor(change.toBytes / extentBytes) * extentBytes
+    const to = change.isEnd ? change.toBytes : Math.floor(change.toBytes / extentBytes) * extentBytes
     return [from, Math.max(from, to)]
+  }
+
+  get isGrowing(): boolean {
+    return this.sizes.some(({ end }) => end === Number.POSITIVE_INFINITY)
+  }
+
+  /** The least and the greatest size that an image of that instant may have. */
+  sizesAt(at: number): readonly [least: number, most: number] {
+    const of = (isThere: (span: Span) => boolean) => this.sizes.filter(isThere).map(({ sizeBytes }) => sizeBytes)
+    return [Math.max(...of(({ end }) => end <= at)), Math.max(...of(({ begin }) => begin <= at))]
   }
 
   /** The begin of the last sync that had ended by then: what ended before is durable. */

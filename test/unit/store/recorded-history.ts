@@ -10,9 +10,9 @@ import { quiet, seeded, VirtualClock } from './world.ts'
 
 const { blockBytes, extentBytes, regionBytes } = limits
 /** A second region with a last extent that is cut short. */
-const sizeBytes = regionBytes + extentBytes + 3 * blockBytes
+const firstBytes = regionBytes + extentBytes + 3 * blockBytes
 /** Few places, so that changes meet: the volume's beginning, both sides of the border of regions, its end. */
-const places = [0, 1, 2, 62, 63, 64, 65]
+const places = [0, 1, 2, 62, 63, 64, 65, 66, 67]
 const never = Number.POSITIVE_INFINITY
 
 export const idOf = (number: number): VolumeId => volumeId(number.toString(16).padStart(32, '0'))
@@ -118,11 +118,11 @@ export class History {
     this.#volumeNumber += 1
     const id = idOf(this.#volumeNumber)
     const created = { begin: this.disk.tick(), end: never }
-    const journal = new ReplicaJournal(sizeBytes, created)
+    const journal = new ReplicaJournal(firstBytes, created)
     this.volumes.set(id, journal)
     this.expect(
       'create',
-      (done) => store.createReplica(id, sizeBytes, (failure) => done(failure)),
+      (done) => store.createReplica(id, firstBytes, (failure) => done(failure)),
       () => {
         created.end = this.disk.tick()
       },
@@ -141,10 +141,30 @@ export class History {
     )
   }
 
+  /** By a few blocks, or into a region more; other calls may go on meanwhile. */
+  grow(id: VolumeId, journal: ReplicaJournal): void {
+    const { store } = this
+    const replica = store?.replicas().find(({ volumeId }) => volumeId === id)
+    if (store === null || replica === undefined || journal.deleted !== null || journal.isGrowing) return
+    const sizeBytes = replica.sizeBytes + (this.pick(8) === 0 ? 3 * regionBytes : this.pick(70) * blockBytes)
+    const size = { begin: this.disk.tick(), end: never, sizeBytes }
+    journal.sizes.push(size)
+    this.expect(
+      'grow',
+      (done) => store.growReplica(id, sizeBytes, done),
+      () => {
+        size.end = this.disk.tick()
+        if (replica.sizeBytes !== sizeBytes)
+          this.wrong.push(`a replica has ${replica.sizeBytes} bytes, not ${sizeBytes}`)
+      },
+    )
+  }
+
   async #step(): Promise<void> {
     for (let events = this.pick(4) === 0 ? this.pick(40) : this.pick(6); events > 0; events -= 1) this.clock.step()
     const kind = this.pick(100)
     if (this.options.lifecycle && kind >= 97) return this.#lifecycle()
+    if (kind === 96) return this.#growOne()
     if (kind >= 94) return this.#record()
     const there = [...(this.store?.replicas() ?? [])]
     const replica = there[this.pick(there.length)]
@@ -157,6 +177,11 @@ export class History {
     else if (kind < 90) this.#settle(replica, journal)
     else if (kind < 92) this.#raise(replica, journal)
     else await this.idle()
+  }
+
+  #growOne(): void {
+    const one = [...this.volumes][this.pick(this.volumes.size)]
+    if (one !== undefined) this.grow(...one)
   }
 
   journal(replica: ReplicaStore): ReplicaJournal {
@@ -195,8 +220,9 @@ export class History {
     )
   }
 
-  #range(): { fromBytes: number; toBytes: number } {
-    const extent = places[this.pick(places.length)] ?? 0
+  #range({ sizeBytes }: ReplicaStore): { fromBytes: number; toBytes: number } {
+    const place = places[this.pick(places.length)] ?? 0
+    const extent = Math.min(place, Math.ceil(sizeBytes / extentBytes) - 1)
     const how = this.pick(10)
     const start = extent * extentBytes
     if (how === 0) return { fromBytes: start, toBytes: Math.min(sizeBytes, start + extentBytes) }
@@ -210,7 +236,7 @@ export class History {
   }
 
   #change(replica: ReplicaStore, journal: ReplicaJournal): void {
-    const { fromBytes, toBytes } = this.#range()
+    const { fromBytes, toBytes } = this.#range(replica)
     const kinds = ['write', 'write', 'write', 'write', 'zero', 'keep', 'discard'] as const
     const kind = kinds[this.pick(kinds.length)] ?? 'write'
     const block = Math.floor(fromBytes / blockBytes) * blockBytes
@@ -225,7 +251,17 @@ export class History {
   ): void {
     if (kind === 'write') this.#value += 1
     const value = kind === 'write' ? this.#value : 0
-    const change: Change = { kind, fromBytes, toBytes, value, begin: this.disk.tick(), end: never, failed: false }
+    const isEnd = toBytes === replica.sizeBytes
+    const change: Change = {
+      kind,
+      fromBytes,
+      toBytes,
+      isEnd,
+      value,
+      begin: this.disk.tick(),
+      end: never,
+      failed: false,
+    }
     journal.changes.push(change)
     const length = toBytes - fromBytes
     let isOver = false
@@ -326,7 +362,7 @@ export class History {
 
   /** Reads while other things go on; what nobody changes meanwhile must be there, and nothing may be called rotten. */
   #read(replica: ReplicaStore, journal: ReplicaJournal): void {
-    const { fromBytes, toBytes } = this.#range()
+    const { fromBytes, toBytes } = this.#range(replica)
     if (!this.#isFree(journal, fromBytes, toBytes, true)) return
     const began = this.disk.now
     const length = toBytes - fromBytes

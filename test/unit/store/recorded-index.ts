@@ -1,15 +1,8 @@
 /** The index port for crash images: keeps every commit with the instants at which it began and ended. */
 import type { FileDone, FileValueDone } from '../../../agent/store/files.ts'
 import { FileError } from '../../../agent/store/files.ts'
-import type {
-  GroupRow,
-  Index,
-  IndexBatch,
-  IndexContents,
-  IndexOpener,
-  IndexVolume,
-  RegionRow,
-} from '../../../agent/store/index.ts'
+import type { Index, IndexBatch, IndexOpener } from '../../../agent/store/index.ts'
+import { IndexTables } from '../../../agent/store/index-tables.ts'
 import { type Choices, type RecordedDisk, type Span, wasThere } from './recorded-disk.ts'
 
 export interface IndexEntry extends Span {
@@ -17,77 +10,25 @@ export interface IndexEntry extends Span {
   readonly batch: IndexBatch | null
 }
 
-/** What commits lead to. */
-export class Tables {
-  storeId = ''
-  lastVolume = 0
-  volumes = new Map<number, IndexVolume>()
-  regions = new Map<string, RegionRow>()
-  groups = new Map<number, GroupRow>()
-
-  copy(): Tables {
-    const copy = new Tables()
-    copy.storeId = this.storeId
-    copy.lastVolume = this.lastVolume
-    copy.volumes = new Map(this.volumes)
-    copy.regions = new Map(this.regions)
-    copy.groups = new Map(this.groups)
-    return copy
-  }
-
-  apply(batch: IndexBatch): void {
-    if (batch.addVolume) {
-      this.volumes.set(batch.addVolume.number, batch.addVolume)
-      this.lastVolume = Math.max(this.lastVolume, batch.addVolume.number)
-    }
-    for (const row of batch.regions) {
-      const key = `${row.volume}/${row.region}`
-      if (row.slots) this.regions.set(key, row)
-      else this.regions.delete(key)
-    }
-    for (const row of batch.groups) {
-      if (row.doubtful) this.groups.set(row.group, row)
-      else this.groups.delete(row.group)
-    }
-    if (batch.removeVolume === undefined) return
-    this.volumes.delete(batch.removeVolume)
-    for (const [key, row] of this.regions) if (row.volume === batch.removeVolume) this.regions.delete(key)
-  }
-
-  contents(): IndexContents {
-    return structuredClone({
-      storeId: this.storeId,
-      lastVolume: this.lastVolume,
-      volumes: [...this.volumes.values()],
-      regions: [...this.regions.values()],
-      groups: [...this.groups.values()],
-    })
-  }
-}
-
-const after = (before: Tables | null, entry: IndexEntry): Tables | null => {
-  if (entry.make !== null) {
-    const made = new Tables()
-    made.storeId = entry.make
-    return made
-  }
+const after = (before: IndexTables | null, entry: IndexEntry): IndexTables | null => {
+  if (entry.make !== null) return new IndexTables(entry.make)
   if (before !== null && entry.batch !== null) before.apply(entry.batch)
   return before
 }
 
 export class RecordedIndex {
   readonly #disk: RecordedDisk
-  readonly #base: Tables | null
+  readonly #base: IndexTables | null
   #entries: IndexEntry[] = []
   #syncs: Span[] = []
   #locked = false
 
-  constructor(disk: RecordedDisk, base: Tables | null = null) {
+  constructor(disk: RecordedDisk, base: IndexTables | null = null) {
     this.#disk = disk
     this.#base = base
   }
 
-  #after(entries: readonly IndexEntry[]): Tables | null {
+  #after(entries: readonly IndexEntry[]): IndexTables | null {
     let tables = this.#base?.copy() ?? null
     for (const entry of entries) tables = after(tables, entry)
     return tables
@@ -169,7 +110,7 @@ export class RecordedIndex {
           'load',
           false,
           () => undefined,
-          (error) => done(error, (this.#after(this.#entries) ?? new Tables()).contents()),
+          (error) => done(error, (this.#after(this.#entries) ?? new IndexTables('')).contents()),
         ),
       commit: (batch, done) => {
         const kept = structuredClone(batch)
