@@ -106,7 +106,8 @@ export class ReplicaSet {
     const { commits, queue } = this.#parts
     const { number, volumeId } = replica
     const fromBytes = replica.sizeBytes
-    if (sizeBytes === fromBytes) return yield* wait((done) => queue.turn(() => done(null)))
+    yield* wait((done) => queue.turn(() => done(null)))
+    if (sizeBytes === fromBytes) return
     yield* this.#mustHaveRoom(marksBytes(sizeBytes) - marksBytes(fromBytes))
     const file = this.#marksFiles.get(volumeId)
     if (file) yield* growMarksFile(file, fromBytes, sizeBytes)
