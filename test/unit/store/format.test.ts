@@ -41,14 +41,15 @@ test('a mark entry comes back in its own place only; a damaged one is lossy', ()
 })
 
 test('a marks file of a volume that has grown says its size in a sector of its own; a damaged one says nothing', () => {
-  const header = format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30 })
-  assert.deepEqual(format.decodeMarksHeader(header), { volumeId: id, sizeBytes: 1 << 30 })
+  const born = { run: 4, counter: 7 }
+  const header = format.encodeMarksHeader({ volumeId: id, sizeBytes: 1 << 30, born })
+  assert.deepEqual(format.decodeMarksHeader(header), { volumeId: id, sizeBytes: 1 << 30, born })
   const grown = format.encodeGrownSize(2 ** 41 + 4096)
   assert.equal(grown.toString('hex', 0, 16), '4d4247524f574e310010000000020000')
   assert.equal(grown.toString('hex', 508), '268fc789')
   grown.copy(header, 1024)
   format.encodeCommitCount(77).copy(header, 512)
-  assert.deepEqual(format.decodeMarksHeader(header), { volumeId: id, sizeBytes: 2 ** 41 + 4096 })
+  assert.deepEqual(format.decodeMarksHeader(header), { volumeId: id, sizeBytes: 2 ** 41 + 4096, born })
   assert.equal(format.decodeCommitCount(header), 77)
   for (const at of [0, 33, 1024, 1033, 1535, 2000]) {
     const torn = Buffer.from(header)
