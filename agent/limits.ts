@@ -131,6 +131,8 @@ export const limits = {
   memberOverdueMs: 13_000,
   /** Milliseconds a starting server waits for its peers before it asks the arbiter to go on without them. */
   startGraceMs: 5_000,
+  /** C12: milliseconds between two times that the counts heard of other stores become durable. */
+  peerCountMs: 10_000,
   /** Milliseconds between two looks at the arbiter's register when nothing is asked of it (E5). */
   registerReadMs: 5_000,
   /** Milliseconds after which an unanswered question to the arbiter is asked again. */

@@ -42,6 +42,7 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   joined: 'server-joined',
   'split-brain': 'split-brain-found',
   'register-alarm': 'split-brain-found',
+  'older-store': 'older-disk-found',
   'resync-started': 'resync-started',
   'resync-voided': 'resync-voided',
   repaired: 'repaired',

@@ -76,6 +76,12 @@ export function eventWords(event: Event): EventWords {
     case 'space-low':
     case 'space-ok':
       return folderWords({ ...event, kind: event.kind }, server)
+    case 'older-disk-found':
+      return say(
+        'trouble',
+        `The disk of ${server} shows an older state of ${volume} than it had before. All of it is compared with the other copy. ` +
+          'If nobody restored a backup there, replace that disk.',
+      )
     case 'split-brain-found':
       return say('trouble', `Two versions of ${volume} were found. Both are kept.`)
     default:

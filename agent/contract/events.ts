@@ -22,6 +22,7 @@ export const eventKind = z.enum([
   'folder-back', // it is there now, and what lies in it is open; details.folder, path
   'space-low', // the disk of a storage folder is nearly full; details.folder, path, freeBytes
   'space-ok', // it is no more; the same
+  'older-disk-found', // a disk shows an older state of itself (C12): restored, cloned, or it lost what it had confirmed
   'split-brain-found',
 ])
 

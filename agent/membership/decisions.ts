@@ -3,6 +3,7 @@
  * became of a question that an earlier session left open.
  */
 import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import { type Configuration, successor } from './configuration.ts'
 import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
 import { type Decision, Proposer } from './proposer.ts'
@@ -27,11 +28,13 @@ export class Decisions {
   readonly #world: MemberWorld
   readonly #host: MemberHost
   readonly #decider: Decider
+  #lastReadMs: number
 
   constructor(world: MemberWorld, host: MemberHost, decider: Decider) {
     this.#world = world
     this.#host = host
     this.#decider = decider
+    this.#lastReadMs = world.clock.monotonicMs()
     this.removal = new Removal(world, (server) => host.owedByMs(server))
     this.proposer = new Proposer(world.arbiter, world.clock, (words) => {
       world.log.error({ volume: world.volumeId, words }, 'the register is not to be believed (E11)')
@@ -84,6 +87,16 @@ export class Decisions {
     this.renew()
   }
 
+  /** E5: also a server that serves alone asks now and then whether it was superseded. */
+  lookAtRegister(): void {
+    const now = this.#world.clock.monotonicMs()
+    if (now - this.#lastReadMs <= limits.registerReadMs || this.proposer.busy) return
+    this.#lastReadMs = now
+    this.proposer.read(this.#decider.known, (current) => {
+      if (current !== null) this.#decider.learn(current)
+    })
+  }
+
   /** The same set again under a new id and epoch: that wins, or shows what did (E2). */
   renew(): void {
     if (this.proposer.busy) return
@@ -95,6 +108,15 @@ export class Decisions {
   tellSplitBrain(other: Configuration): void {
     this.#world.log.error({ volume: this.#world.volumeId, other: other.id }, 'two histories of one volume (E1)')
     this.#host.tellPeople('split-brain', { other: other.id })
+  }
+
+  /** C12: that server's store is an older copy of itself. */
+  tellOlderStore(server: ServerId, remembered: number, found: number): void {
+    this.#world.log.error(
+      { volume: this.#world.volumeId, server, remembered, found },
+      'a store returned older than it was: all that lies there is in doubt (C12)',
+    )
+    this.#host.tellPeople('older-store', { server })
   }
 
   /** Who left and who joined, for the activity list. @param ownReason why this server left by its own word, or empty */

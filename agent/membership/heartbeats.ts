@@ -16,9 +16,10 @@ const sent = { sentLeaseMs: z.number().min(0), sentMonotonicMs: z.number().min(0
 export const heartbeatMessages = {
   'beat.ask': z.object({
     ...sent,
-    /** The sessions the sender is in, its low-water marks there (C1), and whether it reaches the arbiter, for people. */
+    /** The sessions the sender is in, its low-water marks there (C1), its store's durable commits (C12), and whether it
+     * reaches the arbiter, for people. */
     volumes: z
-      .array(z.object({ key: count, session: count, lowWater: count, reachesArbiter: z.boolean() }))
+      .array(z.object({ key: count, session: count, lowWater: count, reachesArbiter: z.boolean(), commits: count }))
       .max(limits.volumes),
   }),
   'beat.answer': z.object({ ...sent, volumes: z.array(z.object({ key: count, session: count })).max(limits.volumes) }),
@@ -30,6 +31,8 @@ export interface BeatVolume {
   readonly session: number
   readonly lowWater: number
   readonly reachesArbiter: boolean
+  readonly commits: number
+  heardCommits(from: ServerId, commits: number): void
   /** Another member says whether it could ask for a decision. */
   heardReachesArbiter(from: ServerId, reaches: boolean): void
   answerHeartbeat(from: ServerId, session: number): boolean
@@ -64,9 +67,9 @@ export class Heartbeats {
 
   sendTo(servers: Iterable<ServerId>): void {
     const { clock, links } = this.#world
-    const volumes: { key: number; session: number; lowWater: number; reachesArbiter: boolean }[] = []
-    for (const { key, session, lowWater, reachesArbiter } of this.#world.volumes()) {
-      if (session !== 0) volumes.push({ key, session, lowWater, reachesArbiter })
+    const volumes: Pick<BeatVolume, 'key' | 'session' | 'lowWater' | 'reachesArbiter' | 'commits'>[] = []
+    for (const { key, session, lowWater, reachesArbiter, commits } of this.#world.volumes()) {
+      if (session !== 0) volumes.push({ key, session, lowWater, reachesArbiter, commits })
     }
     const body = { sentLeaseMs: clock.leaseMs(), sentMonotonicMs: clock.monotonicMs(), volumes }
     for (const server of servers) links.sendNow(server, { type: 'control', kind: 'beat.ask', body })
@@ -78,11 +81,12 @@ export class Heartbeats {
     this.#world.silence.heard(from)
     const { sentLeaseMs, sentMonotonicMs } = parsed.data
     const volumes: { key: number; session: number }[] = []
-    for (const { key, session, lowWater, reachesArbiter } of parsed.data.volumes) {
+    for (const { key, session, lowWater, reachesArbiter, commits } of parsed.data.volumes) {
       const volume = this.#world.volume(key)
       if (volume === undefined || volume.session !== session) continue
       volume.confirmedBelow(from, lowWater)
       volume.heardReachesArbiter(from, reachesArbiter)
+      volume.heardCommits(from, commits)
       if (volume.answerHeartbeat(from, session)) volumes.push({ key, session })
     }
     const answer = { sentLeaseMs, sentMonotonicMs, volumes }

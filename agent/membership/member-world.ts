@@ -8,6 +8,7 @@ import type { Tell } from './messages.ts'
 import type { ArbiterPort } from './proposer.ts'
 import type { RecordFile } from './record.ts'
 import type { Session } from './session.ts'
+import type { OwnStore } from './stores.ts'
 
 export type MemberPhase = 'outside' | 'stopping' | 'gathering' | 'settling' | 'recorded' | 'open' | 'left'
 
@@ -33,9 +34,9 @@ export interface MemberHost {
   diskFailed(): boolean
   /** Milliseconds since the oldest write or flush still owed by that member was sent to it; 0 when none (E8). */
   owedByMs(member: ServerId): number
-  /** A word for the activity list. */
+  /** A word for the activity list; `server`: an id. */
   tellPeople(
-    kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm',
+    kind: 'left' | 'joined' | 'serving' | 'split-brain' | 'register-alarm' | 'older-store',
     details: Record<string, string>,
   ): void
 }
@@ -51,4 +52,5 @@ export interface MemberWorld {
   readonly silence: Silence
   readonly arbiter: ArbiterPort
   readonly record: RecordFile
+  readonly ownStore: OwnStore
 }

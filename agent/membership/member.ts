@@ -13,11 +13,19 @@ import { type Configuration, relation } from './configuration.ts'
 import { Decisions } from './decisions.ts'
 import { Forming, mayOpen } from './forming.ts'
 import { Lease } from './lease.ts'
+import { Leaving } from './leaving.ts'
 import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
-import { type MemberMessage, type MemberMessageKind, parseMemberMessage, type Tell } from './messages.ts'
+import {
+  type MemberBody,
+  type MemberHandlers,
+  type MemberMessageKind,
+  parseMemberMessage,
+  type Tell,
+} from './messages.ts'
 import type { Proposer } from './proposer.ts'
 import type { Removal } from './removal.ts'
 import { leaderOf, makeSession, type Session } from './session.ts'
+import { Stores } from './stores.ts'
 import { type Waiting, waitingFor } from './waiting.ts'
 
 export class Member {
@@ -39,23 +47,34 @@ export class Member {
   #awaitsLinks: (() => void) | null = null
   /** The configuration whose session the leader let open, which it does once all have recorded it. */
   #openedByAllId = ''
-  #lastReadMs: number
-  /** Why the server left by its own word; empty when it did not. */
-  #leaveReason = ''
-  /** The others' runs at that time, also where no session was open. */
-  #leftRuns: ReadonlyMap<ServerId, number | undefined> = new Map()
-  #leaveSentMs = 0
+  readonly #leaving: Leaving
+  readonly stores: Stores
   /** Since when the own disk has been recording a session, in turned time, and after which stop; null while it is not. */
   #recording: { readonly stop: number; readonly sinceMs: number } | null = null
 
   constructor(world: MemberWorld, host: MemberHost) {
     this.world = world
     this.#host = host
-    this.#lastReadMs = world.clock.monotonicMs()
     this.#decisions = new Decisions(world, host, this)
+    const runOf = (server: ServerId) => this.#runOf(server)
+    this.#leaving = new Leaving({
+      clock: world.clock,
+      runOf,
+      send: (to, reason) => this.#sendOrTake(to, 'member.leave', { configurationId: this.known.id, reason }),
+    })
+    this.stores = new Stores({
+      clock: world.clock,
+      record: world.record,
+      own: world.ownStore,
+      runOf,
+      send: (to, body) => this.#sendOrTake(to, 'member.store', body),
+      heard: () => this.#awaitsLinks?.(),
+      doubted: () => this.#doubted(),
+      alarm: (server, remembered, found) => this.#decisions.tellOlderStore(server ?? world.self, remembered, found),
+    })
     this.#forming = new Forming({
       self: world.self,
-      runOf: (server) => this.#runOf(server),
+      runOf,
       send: (to, kind, body) => this.#sendOrTake(to, kind, body),
       mayBegin: () => this.#mayBegin(),
       mayOpen,
@@ -87,12 +106,11 @@ export class Member {
     return this.#splitBrain
   }
   get leaveReason(): string {
-    return this.#leaveReason
+    return this.#leaving.reason
   }
   get inSet(): boolean {
     return this.known.inSync.includes(this.world.self)
   }
-  /** Whether this server leads its volume's session. */
   get leads(): boolean {
     return leaderOf(this.known) === this.world.self
   }
@@ -141,9 +159,10 @@ export class Member {
     }
     const before = this.known
     // A decision that leaves the joiner of our word in or out ends the word (C10).
-    this.world.record.save({ known: configuration, word: null, prepared: false }, () => undefined)
+    const peers = this.stores.list()
+    this.world.record.save({ known: configuration, word: null, prepared: false, peers }, () => undefined)
     this.#decisions.removal.newConfiguration()
-    this.#decisions.tellChanges(before, configuration, this.#leaveReason)
+    this.#decisions.tellChanges(before, configuration, this.#leaving.reason)
     for (const replica of configuration.replicas) this.tellKnown(replica.serverId)
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
@@ -154,17 +173,18 @@ export class Member {
   onPeerRun(peer: ServerId, run: number): void {
     if (!this.known.replicas.some((replica) => replica.serverId === peer)) return
     this.tellKnown(peer)
+    this.stores.tell(peer, true)
     const before = this.#session?.runs.get(peer)
     if (before !== undefined && before !== run) {
       // Its new run is its word that the old one has stopped (E3).
       this.#decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
-    if (this.#phase === 'left' && this.#leaveReason !== 'left' && this.#leftRuns.get(peer) !== run) {
+    if (this.#phase === 'left' && this.#leaving.reason !== 'left' && !this.#leaving.toldRun(peer, run)) {
       // Who was told the word has ended, and its new run may need this server to go on: in a new session, as any other.
       this.#decisions.removal.restarted(peer, false)
       this.#beginForming()
-    } else if (this.#phase === 'left') this.#sendLeave(peer)
+    } else if (this.#phase === 'left') this.#leaving.say(peer)
     this.#awaitsLinks?.()
     if (this.leads) this.#forming.onRun(peer, run)
     else if (this.#phase === 'gathering' && peer === leaderOf(this.known)) this.#sendTell()
@@ -175,14 +195,10 @@ export class Member {
   tick(): void {
     this.#considerRemoval()
     this.#forming.tick()
-    if (this.#phase === 'left') this.#repeatLeave()
+    if (this.#phase === 'left') this.#leaving.repeat(this.#others())
+    this.stores.tick()
     this.#decisions.fenceIfWordIsOpen()
-    const now = this.world.clock.monotonicMs()
-    // E5: also a server that serves alone asks now and then whether it was superseded.
-    if (now - this.#lastReadMs > limits.registerReadMs && !this.proposer.busy) {
-      this.#lastReadMs = now
-      this.proposer.read(this.known, (current) => current !== null && this.learn(current))
-    }
+    this.#decisions.lookAtRegister()
   }
 
   /**
@@ -193,21 +209,19 @@ export class Member {
   leave(reason: string): boolean {
     if (!this.inSet || this.#phase === 'outside' || this.#phase === 'left' || this.#others().length === 0) return false
     if (this.proposer.busy && !this.proposer.withdraw()) return false
-    this.#leaveReason = reason
     this.#phase = 'left'
-    this.#leftRuns = new Map(this.#others().map((other) => [other, this.#runOf(other)]))
     this.#session = null
     this.#forming.stop()
     this.#stops += 1
     this.world.log.warn({ volume: this.world.volumeId, reason }, 'leaving the in-sync set')
     this.#host.stopServing(() => undefined)
-    for (const other of this.#others()) this.#sendLeave(other)
+    this.#leaving.begin(reason, this.#others())
     return true
   }
 
   /** E7: this server and all others of the set said that they stop: nobody is left to decide, and the set stays. */
   everybodyStops(): boolean {
-    const hasLeft = this.#phase === 'left' && this.#leaveReason === 'left'
+    const hasLeft = this.#phase === 'left' && this.#leaving.reason === 'left'
     return hasLeft && this.#others().every((id) => this.removal.stopsAsPlanned(id))
   }
 
@@ -235,16 +249,10 @@ export class Member {
     else this.world.log.warn({ from, kind }, 'no such message: ignored')
   }
 
-  #take<Kind extends MemberMessageKind>(
-    from: ServerId,
-    run: number,
-    kind: Kind,
-    body: Omit<MemberMessage<Kind>, 'volume'>,
-  ) {
-    const handlers: {
-      readonly [K in MemberMessageKind]: (body: Omit<MemberMessage<K>, 'volume'>) => void
-    } = {
+  #take<Kind extends MemberMessageKind>(from: ServerId, run: number, kind: Kind, body: MemberBody<Kind>) {
+    const handlers: MemberHandlers = {
       'member.configuration': ({ configuration }) => this.#onConfiguration(from, configuration),
+      'member.store': (body) => this.stores.hear(from, run, body),
       'member.leave': ({ configurationId, reason }) => this.#onLeave(from, configurationId, reason),
       'form.tell': (body) => this.#onTell(from, run, body),
       'form.begin': ({ configurationId, session, runs }) => this.#onBegin(from, configurationId, session, runs),
@@ -269,12 +277,12 @@ export class Member {
     this.#decisions.removal.left(from, reason)
     // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide). Planned
     // stops stand (E7): when all stop together nobody is left out, and the set stays.
-    const bothPlanned = this.#leaveReason === 'left' && reason === 'left'
+    const bothPlanned = this.#leaving.reason === 'left' && reason === 'left'
     if (this.#phase === 'left' && this.world.self < from && !bothPlanned) this.#beginForming()
     this.#considerRemoval()
   }
 
-  #onTell(from: ServerId, run: number, body: Omit<MemberMessage<'form.tell'>, 'volume'>): void {
+  #onTell(from: ServerId, run: number, body: MemberBody<'form.tell'>): void {
     if (body.configurationId !== this.known.id) return this.tellKnown(from)
     if (!this.leads) return
     const sessionRun = this.#session?.runs.get(from)
@@ -296,8 +304,9 @@ export class Member {
     if (runs.get(this.world.self) !== this.world.selfRun) return
     const session = makeSession(this.known, runs, this.world.self)
     if (session.number !== number) return
-    // E10: what is sent to a run that this server's links do not show yet is lost; it is ready once they show all.
-    if (session.others.some((other) => this.#runOf(other) !== runs.get(other))) {
+    // E10: what is sent to a run that this server's links do not show yet is lost; it is ready once they show all, and once
+    // it knows that nobody's store is an older copy of itself (C12).
+    if (session.others.some((other) => this.#runOf(other) !== runs.get(other) || !this.stores.knowsOrAsks(other))) {
       this.#awaitsLinks = () => this.#onBegin(from, configurationId, number, vector)
       return
     }
@@ -330,12 +339,12 @@ export class Member {
       const { configuration } = session
       const opened = { epoch: configuration.epoch, id: configuration.id, inSync: configuration.inSync }
       this.#recording = { stop, sinceMs: this.world.silence.turnedMs }
-      this.world.record.save({ opened, resyncBegun: false }, (failure) => {
+      this.world.record.save({ opened, resyncBegun: false, peers: this.stores.list() }, (failure) => {
         if (stop === this.#stops) this.#recording = null
         if (failedOrStale(failure !== null)) return
         this.#phase = 'recorded'
         this.#told = null
-        this.#leaveReason = ''
+        this.#leaving.reason = ''
         this.#decisions.removal.sessionRecorded(configuration)
         this.#lease.start(session.others)
         this.#host.sessionRecorded(session, time)
@@ -391,6 +400,15 @@ export class Member {
     })
   }
 
+  /** C12: what was told of this replica holds no more; it begins anew, wholly in doubt. */
+  #doubted(): void {
+    this.#told = null
+    for (const { serverId } of this.known.replicas) if (serverId !== this.world.self) this.stores.tell(serverId, false)
+    if (this.#phase === 'left') return
+    if (this.inSet) this.#beginForming()
+    else this.#goOutside()
+  }
+
   #sendTell(): void {
     if (this.#told === null) return
     const body = { configurationId: this.known.id, tell: this.#told, round: this.#round }
@@ -401,7 +419,6 @@ export class Member {
     this.#decisions.considerRemoval(this.#others(), this.#openedInThisRun)
   }
 
-  /** What waited for a decision that left everything as it was goes on. */
   nothingChanged(): void {
     this.#forming.retry()
   }
@@ -420,29 +437,13 @@ export class Member {
     return server === this.world.self ? this.world.selfRun : this.world.links.peer(server)?.run
   }
 
-  /** The word is said again now and then: its first message may have gone to a run that has ended. */
-  #repeatLeave(): void {
-    const now = this.world.clock.monotonicMs()
-    if (now - this.#leaveSentMs < limits.leaseMs / 2) return
-    this.#leaveSentMs = now
-    for (const other of this.#others()) this.#sendLeave(other)
-  }
-
   /** Shows another server the present configuration. */
   tellKnown(to: ServerId): void {
     if (to === this.world.self || this.world.record.value.prepared) return
     this.#sendOrTake(to, 'member.configuration', { configuration: this.known })
   }
 
-  #sendLeave(to: ServerId): void {
-    this.#sendOrTake(to, 'member.leave', { configurationId: this.known.id, reason: this.#leaveReason })
-  }
-
-  #sendOrTake<Kind extends MemberMessageKind>(
-    to: ServerId,
-    kind: Kind,
-    body: Omit<MemberMessage<Kind>, 'volume'>,
-  ): void {
+  #sendOrTake<Kind extends MemberMessageKind>(to: ServerId, kind: Kind, body: MemberBody<Kind>): void {
     if (to === this.world.self) this.#take(to, this.world.selfRun, kind, body)
     else this.world.links.send(to, { type: 'control', kind, body: { ...body, volume: this.world.volumeId } })
   }

@@ -2,6 +2,7 @@
 import { z } from 'zod'
 import { type ConfigurationId, configurationId, type ServerId, serverId, type VolumeId, volumeId } from '../kit/ids.ts'
 import { configurationSchema } from './configuration.ts'
+import { peerStoreSchema } from './record.ts'
 
 const idText = z.string().regex(/^[0-9a-f]{32}$/)
 export const serverField = idText.transform((text): ServerId => serverId(text))
@@ -44,6 +45,13 @@ const inVolume = { volume: volumeField }
 export const memberMessages = {
   /** E1: the sender's present configuration. */
   'member.configuration': z.object({ ...inVolume, configuration: configurationSchema }),
+  /** C12: the sender's store, and what it remembers of the receiver's. */
+  'member.store': z.object({
+    ...inVolume,
+    facts: z.object({ storeId: idText, life: idText, found: count, commits: count }),
+    remembered: peerStoreSchema.nullable(),
+    wantsAnswer: z.boolean(),
+  }),
   /** E3, E7, E8: "I have stopped in every session of this configuration, and go on only in another one." */
   'member.leave': z.object({ ...inVolume, configurationId: configurationField, reason: z.string().max(40) }),
   'form.tell': z.object({ ...inVolume, configurationId: configurationField, tell: tellSchema, round: count }),
@@ -61,6 +69,9 @@ export const memberMessages = {
 
 export type MemberMessageKind = keyof typeof memberMessages
 export type MemberMessage<Kind extends MemberMessageKind> = z.infer<(typeof memberMessages)[Kind]>
+/** A message as its sender gives it: the volume is added on the way. */
+export type MemberBody<Kind extends MemberMessageKind> = Omit<MemberMessage<Kind>, 'volume'>
+export type MemberHandlers = { readonly [Kind in MemberMessageKind]: (body: MemberBody<Kind>) => void }
 
 /** @returns the body, checked, or null when it is none of this kind */
 export function parseMemberMessage<Kind extends MemberMessageKind>(

@@ -6,6 +6,15 @@ import { configurationSchema } from './configuration.ts'
 
 const idText = z.string().regex(/^[0-9a-f]{32}$/)
 
+/** C12: another server's store, as it was last told here: which one, which opening of it, its count of durable commits. */
+export const peerStoreSchema = z.object({
+  serverId: idText.transform((text) => serverId(text)),
+  storeId: idText,
+  life: idText,
+  commits: z.number().int().min(0).max(281_474_976_710_655),
+})
+export type PeerStore = z.infer<typeof peerStoreSchema>
+
 export const volumeRecordSchema = z.object({
   /** The newest configuration that is known to be decided. */
   known: configurationSchema,
@@ -23,6 +32,8 @@ export const volumeRecordSchema = z.object({
   word: z.object({ joiner: idText.transform((text) => serverId(text)) }).nullable(),
   /** E6: a resync has begun to change this replica since it was last in sync. */
   resyncBegun: z.boolean(),
+  /** C12. At most the servers with a replica, without this one. */
+  peers: z.array(peerStoreSchema).max(3).default([]),
 })
 
 export type VolumeRecord = z.infer<typeof volumeRecordSchema>

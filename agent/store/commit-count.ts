@@ -24,6 +24,11 @@ export class CommitCount {
     this.#durable = Math.max(this.#durable, count)
   }
 
+  /** The next number is at least that one; nothing of it is durable yet. */
+  goOnFrom(count: number): void {
+    this.#given = Math.max(this.#given, count - 1)
+  }
+
   /** At opening: a number found in a file. */
   found(count: number): void {
     this.#given = Math.max(this.#given, count)

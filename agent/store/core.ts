@@ -200,7 +200,12 @@ export class CoreStore implements Store {
 
   deleteReplica(id: VolumeId, done: StoreDone): void {
     const replica = this.#there(id)
-    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
+    const deletion = this.#replicas.delete(replica)
+    // C12: the marks file that goes may hold the greatest count; a record keeps a greater one.
+    this.records.put('deleted', { volumeId: id }, (failure) => {
+      if (failure !== null) return done(failure)
+      runSteps(deletion, (error) => done(error ? this.#failedChange(error) : null))
+    })
   }
 
   #there(id: VolumeId): DiskReplica {
@@ -211,6 +216,24 @@ export class CoreStore implements Store {
 
   freeBytes(): number | null {
     return this.#slots.freeBytes
+  }
+
+  doubtAll(count: number, done: StoreDone): void {
+    this.#count.goOnFrom(count)
+    let left = 1
+    let failed: FileError | null = null
+    const one = (error: FileError | null) => {
+      failed ??= error
+      left -= 1
+      if (left > 0) return
+      if (failed !== null) this.#failure.fail(failed)
+      done(failed === null ? null : 'io')
+    }
+    for (const replica of this.#replicas.all()) {
+      left += 1
+      replica.parts.marks.doubtAll(one)
+    }
+    this.#queue.turn(() => one(null))
   }
 
   measureSpace(): void {

@@ -202,6 +202,18 @@ export class Marks implements Syncable {
     this.#wait(done)
   }
 
+  /** C12: every region is lossy, whatever it was; durable when done. */
+  doubtAll(done: MarksDone): void {
+    for (let region = 0; region < this.regionCount; region++) {
+      this.#state[region] = markState.lossy
+      this.#changed.add(region)
+      // Who counted changes before knows nothing of this one.
+      this.#writes[region] = (this.#writes[region] ?? 0) + 1
+    }
+    this.#mustSync = true
+    this.#wait(done)
+  }
+
   /** Writes what `worsen` changed; durable when done. */
   save(done: MarksDone): void {
     this.#mustSync = true

@@ -115,6 +115,14 @@ class Inode {
   pending: PendingWrite[] = []
   sequence = 0
 
+  /** A file whose bytes are all on the disk. */
+  static of(image: Image): Inode {
+    const inode = new Inode()
+    inode.cache = image.copy()
+    inode.disk = image.copy()
+    return inode
+  }
+
   write(bytes: Uint8Array, offsetBytes: number): void {
     this.cache.write(bytes, offsetBytes)
     this.sequence += 1
@@ -214,6 +222,16 @@ export class MemoryFiles implements Files {
     const inodes = new Set([...this.#names.values(), ...this.#durableNames.values()])
     this.#names = new Map(this.#durableNames)
     for (const inode of inodes) inode.lose(this.#random)
+  }
+
+  /** As MemoryIndexDisk.backup. */
+  backup(): () => void {
+    const kept = [...this.#names].map(([path, inode]) => [path, inode.cache.copy()] as const)
+    return () => {
+      this.#names = new Map(kept.map(([path, image]) => [path, Inode.of(image)]))
+      this.#durableNames = new Map(this.#names)
+      this.#changes = []
+    }
   }
 
   /** Runs `effect` after a delay of the disk, then answers; or answers with the fault of the moment. */

@@ -34,6 +34,16 @@ export class MemoryIndexDisk {
     this.#commits = []
   }
 
+  /** What a copy of the folder, taken now, holds. @returns to be called where that copy comes back, with no agent running */
+  backup(): () => void {
+    const kept = this.#durable?.copy() ?? null
+    for (const batch of this.#commits) kept?.apply(batch)
+    return () => {
+      this.#durable = kept?.copy() ?? null
+      this.#commits = []
+    }
+  }
+
   opener(): IndexOpener {
     let has = false
     const unlock = (done: FileDone) => {

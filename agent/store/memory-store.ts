@@ -69,6 +69,16 @@ export class MemoryDisk {
     this.#boot = this.#random.id()
   }
 
+  /** What a copy of the folder, taken now, holds. @returns brings that copy back; only while no agent runs */
+  backup(): () => void {
+    const [files, index] = [this.#files.backup(), this.#index.backup()]
+    return () => {
+      files()
+      index()
+      this.#boot = this.#random.id()
+    }
+  }
+
   /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */
   set fault(fault: DiskFault) {
     this.#files.fault = fault

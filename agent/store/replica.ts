@@ -124,6 +124,9 @@ export interface Store {
   readonly foundCommitCount: number
   /** A write, sync or commit failed: the folder takes nothing more in this run (C6). */
   readonly failed: boolean
+  /** C12: this folder is an older copy of itself: all that lies here is in doubt as after a power cut, and commits are
+   * counted on from `count`; durable when done. */
+  doubtAll(count: number, done: StoreDone): void
   /** Pauses of this run, and what keeps them short. */
   readonly figures: Readonly<StoreFigures>
   /** All replicas that stand in this folder. */

@@ -14,6 +14,10 @@ export function beatOf(volume: Volume): BeatVolume {
     get reachesArbiter() {
       return volume.member.proposer.reachable()
     },
+    get commits() {
+      return volume.world.ownStore.commits()
+    },
+    heardCommits: (from, commits) => volume.member.stores.hearCommits(from, commits),
     heardReachesArbiter: (from, reaches) => {
       if (volume.reachingArbiter.get(from) === reaches) return
       volume.reachingArbiter.set(from, reaches)

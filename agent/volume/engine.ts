@@ -10,6 +10,7 @@ import { Silence } from '../membership/lease.ts'
 import { parseMemberMessage } from '../membership/messages.ts'
 import { RecordFile, readVolumeRecords, recordKey, type VolumeRecord } from '../membership/record.ts'
 import { Registers } from '../membership/register.ts'
+import type { OwnStore } from '../membership/stores.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore, Store } from '../store/replica.ts'
 import type { BlockDevice, BlockDevices } from './block-device.ts'
@@ -151,6 +152,7 @@ export class Engine implements LinkEvents, BlockDevices {
       arbiter: this.arbiters.at(known.arbiter.serverId),
       record: new RecordFile(records, known.volumeId, record),
       store: replica,
+      ownStore: this.#ownStore(folder),
       records,
       send: (to, kind, body) => this.#sendMirror(to, kind, body),
       event: (kind, details) => this.world.event(kind, known.volumeName, details),
@@ -167,6 +169,17 @@ export class Engine implements LinkEvents, BlockDevices {
       volume.member.onPeerRun(server, peer.run)
     }
     this.world.changed()
+  }
+
+  /** C12: each opening of a volume is a life of its own: the run's number may be that of an older copy. */
+  #ownStore({ store }: OpenFolder): OwnStore {
+    return {
+      storeId: store.storeId,
+      life: this.world.random.id(),
+      found: store.foundCommitCount,
+      commits: () => store.commitCount,
+      doubtAll: (count, done) => store.doubtAll(count, (failure) => done(failure !== null)),
+    }
   }
 
   /** Whether a volume of this id or name, or with the same short key on the links, is here, or in a folder that is away. */

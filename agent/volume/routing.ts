@@ -132,7 +132,9 @@ function onJoinRequest(volume: Volume, from: ServerId, body: MirrorBody<'join.re
   const hasReplica = known.replicas.some((replica) => replica.serverId === from)
   // E1: whoever asks on the ground of another configuration is first told of this one; it asks again.
   if (body.knownId !== known.id) volume.member.tellKnown(from)
-  else if (hasReplica && !known.inSync.includes(from)) volume.resync.onRequest(from, body)
+  else if (!hasReplica || known.inSync.includes(from)) return
+  // C12: first it must be known whether its store is an older copy of itself. It asks again.
+  else if (volume.member.stores.knowsOrAsks(from)) volume.resync.onRequest(from, body)
 }
 
 /** The hot messages: writes, confirmations, copies. */

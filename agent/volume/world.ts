@@ -12,6 +12,7 @@ export type VolumeEvent =
   | 'waiting'
   | 'split-brain'
   | 'register-alarm'
+  | 'older-store'
   | 'resync-started'
   | 'resync-voided'
   | 'repaired'

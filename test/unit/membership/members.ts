@@ -136,6 +136,7 @@ export class Parties {
         prepared: false,
         word: null,
         resyncBegun: false,
+        peers: [],
       }
       this.all.push(this.#make(idOf(index), 1, value, new TimedRecords(this.clock)))
     }
@@ -157,6 +158,13 @@ export class Parties {
         silence,
         arbiter: this.#arbiter(),
         record,
+        ownStore: {
+          storeId: id,
+          life: String(run).padStart(32, id),
+          found: run - 1,
+          commits: () => run,
+          doubtAll: () => undefined,
+        },
       },
       host,
     )

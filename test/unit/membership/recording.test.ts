@@ -29,6 +29,7 @@ describe('recording an opened session (E8)', () => {
       prepared: false,
       word: null,
       resyncBegun: false,
+      peers: [],
     })
     const world = {
       self: a,
@@ -41,6 +42,7 @@ describe('recording an opened session (E8)', () => {
       silence,
       arbiter: new ScriptedArbiter(),
       record,
+      ownStore: { storeId: a, life: a, found: 0, commits: () => 1, doubtAll: () => undefined },
     }
     member = new Member(world, new RecordingHost(clock))
   })
