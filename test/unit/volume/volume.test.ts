@@ -248,6 +248,7 @@ describe('creating a volume', () => {
       prepared: true,
       word: null,
       resyncBegun: false,
+      peers: [],
     })
   })
 
