@@ -101,7 +101,8 @@ export class CoreStore implements Store {
     this.#records = new FileRecords(files, count, () => clock.monotonicMs(), fail)
     this.records = this.#records
     const shared = { clock, log, files, run, index, queue, data, slots: this.#slots, commits, syncs, sums, count }
-    this.#replicas = new ReplicaSet({ ...shared, failed, fail }, start.lastVolume)
+    const keepCount = (done: StoreDone) => this.#records.put('commit-count', 0, done)
+    this.#replicas = new ReplicaSet({ ...shared, keepCount, failed, fail }, start.lastVolume)
   }
 
   /** Opens the folder, or makes it a store. Throws UserError (in words) or FileError; the lock is free again then. */
@@ -153,6 +154,7 @@ export class CoreStore implements Store {
     const commits = count.next()
     yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
     count.ended(commits)
+    yield* store.#replicas.removeStrays()
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))
     store.#slots.begin()

@@ -115,13 +115,11 @@ export class MemoryIndexDisk {
           })
         }),
       sync: (done) => {
-        const covered = this.#commits.slice()
+        // Another sync that ended meanwhile may have taken a first part of these.
+        const last = this.#commits[this.#commits.length - 1]
         const effect = () => {
-          while (covered.length > 0 && this.#commits[0] === covered[0]) {
-            const batch = this.#commits.shift()
-            covered.shift()
-            if (batch) this.#durable?.apply(batch)
-          }
+          const count = last === undefined ? 0 : this.#commits.indexOf(last) + 1
+          for (const batch of this.#commits.splice(0, count)) this.#durable?.apply(batch)
         }
         this.#files.call(false, effect, done)
       },

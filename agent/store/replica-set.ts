@@ -8,10 +8,11 @@ import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
 import { type BlockFile, FileError, type Files } from './files.ts'
-import { marksFilePath } from './format.ts'
+import { decodeCommitCount, marksFilePath, marksStartBytes } from './format.ts'
 import type { Index, IndexContents, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
 import { createMarksFile, findMarksFile, growMarksFile, marksBytes, openMarksFile } from './marks-file.ts'
+import type { StoreDone } from './replica.ts'
 import { DiskReplica } from './replica-disk.ts'
 import type { Slots } from './slots.ts'
 import { type Steps, wait } from './steps.ts'
@@ -34,6 +35,8 @@ export interface FolderParts {
   readonly syncs: Syncs
   readonly sums: Sums
   readonly count: CommitCount
+  /** Writes the count of commits into a file that stays (C12). */
+  readonly keepCount: (done: StoreDone) => void
   readonly failed: () => boolean
   readonly fail: (error: FileError) => void
 }
@@ -42,6 +45,7 @@ export class ReplicaSet {
   readonly #parts: FolderParts
   readonly #replicas = new Map<VolumeId, DiskReplica>()
   readonly #marksFiles = new Map<VolumeId, BlockFile>()
+  #strays: readonly string[] = []
   #lastVolume: number
   #counter = 0
 
@@ -88,7 +92,7 @@ export class ReplicaSet {
       }
     }
     for (const row of contents.groups) if (row.doubtful) slots.loadDoubtful(row.group, row.doubtful)
-    yield* this.#removeStrayMarks()
+    yield* this.#findStrays()
   }
 
   /** Durable when the steps end. */
@@ -132,7 +136,7 @@ export class ReplicaSet {
   }
 
   *#deleteSteps(replica: DiskReplica): Steps<void> {
-    const { commits, files, slots, sums, syncs } = this.#parts
+    const { commits, files, keepCount, slots, sums, syncs } = this.#parts
     const { map } = replica.parts
     const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
     for (let extent = map.firstMapped(0, extents); extent >= 0; extent = map.firstMapped(extent + 1, extents)) {
@@ -145,6 +149,9 @@ export class ReplicaSet {
     this.#marksFiles.delete(replica.volumeId)
     syncs.forget(replica.parts.marks)
     if (file) yield* wait((done) => file.close(done))
+    // C12: the greatest count may stand in its marks file alone. Where it finds no other place, the next run removes the file.
+    const isKept = yield* wait<boolean>((done) => keepCount((failure) => done(null, failure === null)))
+    if (!isKept) return
     yield* wait((done) => files.remove(marksFilePath(replica.volumeId), done))
     yield* wait((done) => files.syncFolder('marks', done))
   }
@@ -171,15 +178,27 @@ export class ReplicaSet {
     return replica
   }
 
-  /** Marks files of volumes that were half made, or deleted, when the agent died. */
-  *#removeStrayMarks(): Steps<void> {
-    const { files, index } = this.#parts
+  /** Marks files of volumes that were half made, or deleted, when the agent died. Their counts hold (C12). */
+  *#findStrays(): Steps<void> {
+    const { count, files } = this.#parts
     const names = yield* wait<string[]>((done) => files.list('marks', done))
     const known = new Set([...this.#replicas.keys()].map((id) => marksFilePath(id)))
-    const strays = names.map((name) => `marks/${name}`).filter((path) => !known.has(path))
-    if (strays.length === 0) return
+    this.#strays = names.map((name) => `marks/${name}`).filter((path) => !known.has(path))
+    for (const path of this.#strays) {
+      const file = yield* wait<BlockFile>((done) => files.open(path, false, done))
+      const header = Buffer.alloc(marksStartBytes)
+      yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
+      yield* wait((done) => file.close(done))
+      count.found(decodeCommitCount(header))
+    }
+  }
+
+  /** At opening, once the count stands in run.json. */
+  *removeStrays(): Steps<void> {
+    const { files, index } = this.#parts
+    if (this.#strays.length === 0) return
     // A killed run's deletion may stand in the page cache only: after a power cut the volume is back and needs its marks.
     yield* wait((done) => index.sync(done))
-    for (const path of strays) yield* wait((done) => files.remove(path, done))
+    for (const path of this.#strays) yield* wait((done) => files.remove(path, done))
   }
 }

@@ -203,6 +203,11 @@ export class Slots implements SlotLedger {
     return this.#ready.length - this.#readyHead
   }
 
+  /** Slots that were used and read as zeros, not in the pool. */
+  get #cleanCount(): number {
+    return this.#highWater - this.#mappedCount - this.#doubtfulCount
+  }
+
   #row(group: number): Uint8Array | null {
     const row = this.#doubtful.slice(group * groupBytes, (group + 1) * groupBytes)
     return row.some((byte) => byte !== 0) ? row : null
@@ -253,6 +258,8 @@ export class Slots implements SlotLedger {
     else if (this.#requests.length > 0) {
       // Not enough: zeroing may give some, else the disk is full.
       if (this.#recycling || this.#freed.length > 0) this.#recycle()
+      // Zeroed since this refill chose its slots.
+      else if (this.#cleanCount > 0) this.#refill()
       else this.#refuse('no-space')
     }
   }
@@ -304,7 +311,7 @@ export class Slots implements SlotLedger {
   #choose(): number[] {
     const wanted = Math.max(limits.slotPool - this.#readyCount, this.#requests[0]?.count ?? 0)
     const slots: number[] = []
-    let clean = this.#highWater - this.#mappedCount - this.#doubtfulCount
+    let clean = this.#cleanCount
     for (let looked = 0; looked < this.#highWater && clean > 0 && slots.length < wanted; looked++) {
       if (this.#cursor >= this.#highWater) this.#cursor = 0
       const slot = this.#cursor++

@@ -1,7 +1,8 @@
 /**
- * The victim of store.test.ts: opens the store in argv[2] and writes until it is killed. One line for each thing that
- * is true: `run N`, `done BLOCK VALUE` after a write was acknowledged (the line is sent before the next write there).
+ * The victim of store.test.ts: opens the store in argv[2] and writes until it is killed. One line of JSON for each thing
+ * that is true, in the pipe before anything else happens: a message that waited in memory would die with it.
  */
+import fs from 'node:fs'
 import { volumeId } from '../../agent/kit/ids.ts'
 import { openStore } from '../../agent/store/open-store.ts'
 import type { ReplicaStore } from '../../agent/store/replica.ts'
@@ -19,7 +20,22 @@ const replica: ReplicaStore = await new Promise((resolve, reject) => {
     )
   }
 })
-process.send?.({ run: store.run, end: store.previousEnd })
+
+/** A pipe that is full takes it a little later. */
+function tell(what: object): void {
+  const line = Buffer.from(`${JSON.stringify(what)}\n`)
+  const nothing = new Int32Array(new SharedArrayBuffer(4))
+  for (let at = 0; at < line.length; ) {
+    try {
+      at += fs.writeSync(1, line, at)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'EAGAIN') throw error // node's errors carry a code
+      Atomics.wait(nothing, 0, 0, 1)
+    }
+  }
+}
+
+tell({ run: store.run, end: store.previousEnd })
 
 const busy = new Set<number>()
 let value = store.run * 1_000_000
@@ -35,10 +51,10 @@ function next(): void {
   const bytes = Buffer.alloc(4096)
   for (let at = 0; at < 4096; at += 8) bytes.writeDoubleLE(value, at)
   const written = value
-  process.send?.({ begin: block, value: written })
+  tell({ begin: block, value: written })
   replica.write(block * 4096, [bytes], 4096, (failure) => {
     if (failure) throw new Error(`write failed: ${failure}`)
-    process.send?.({ done: block, value: written })
+    tell({ done: block, value: written })
     busy.delete(block)
     next()
   })

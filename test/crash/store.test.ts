@@ -1,7 +1,9 @@
 /** Aim: kill -9 of an agent under load loses no acknowledged write, and its lock is free at once. */
 import assert from 'node:assert/strict'
-import { type ChildProcess, fork } from 'node:child_process'
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { inspectStore } from '../../agent/store/inspect.ts'
@@ -23,6 +25,20 @@ interface Told {
   value?: number
 }
 
+type Victim = ChildProcessByStdio<null, Readable, null>
+
+const startVictim = (dir: string, seed: number): Victim =>
+  spawn(process.execPath, [child, dir, String(seed)], { stdio: ['ignore', 'pipe', 'inherit'] })
+
+/** The last line of a killed child may be half a one. */
+function parsed(line: string): Told {
+  try {
+    return JSON.parse(line) as Told // the child's own shape
+  } catch {
+    return {}
+  }
+}
+
 /** Runs a child until it acknowledged `writes` writes, kills it, and adds what it told. */
 async function killedRun(
   dir: string,
@@ -31,15 +47,16 @@ async function killedRun(
   acked: Map<number, number>,
   begun: Map<number, Set<number>>,
 ) {
-  const victim: ChildProcess = fork(child, [dir, String(seed)], { execPath: process.execPath })
+  const victim = startVictim(dir, seed)
   const told: { run: number; end: string } = { run: 0, end: '' }
   let count = 0
   try {
     const exit = once(victim, 'exit')
+    const lines = createInterface(victim.stdout)
     // What it told before it died may come later than its end.
-    const allIsTold = once(victim, 'disconnect')
-    victim.on('message', (message) => {
-      const { run, end, begin, done, value } = message as Told // the child's own shape
+    const allIsTold = once(lines, 'close')
+    lines.on('line', (line) => {
+      const { run, end, begin, done, value } = parsed(line)
       if (run !== undefined) Object.assign(told, { run, end })
       if (begin !== undefined && value !== undefined) begun.set(begin, (begun.get(begin) ?? new Set()).add(value))
       if (done !== undefined && value !== undefined) {
@@ -157,9 +174,10 @@ async function readThrough(dir: string, known: Known): Promise<void> {
 test('a second opener hears that the folder is in use, from the same and from another process', async () => {
   const folder = temporaryFolder()
   const options = { dir: folder.dir, clock: realClock, log: quiet }
-  const victim = fork(child, [folder.dir, '1'], { execPath: process.execPath })
+  const victim = startVictim(folder.dir, 1)
   try {
-    await once(victim, 'message')
+    await once(victim.stdout, 'data')
+    victim.stdout.resume()
     await assert.rejects(openStore(options), { code: 'store-in-use' })
     const exit = once(victim, 'exit')
     victim.kill('SIGKILL')

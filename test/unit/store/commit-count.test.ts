@@ -6,7 +6,7 @@ import { describe, test } from 'node:test'
 import { MemoryDisk } from '../../../agent/store/memory-store.ts'
 import { openStore } from '../../../agent/store/open-store.ts'
 import type { Store } from '../../../agent/store/replica.ts'
-import { calls, close, create, only } from './suite.ts'
+import { calls, close, create, only, volume } from './suite.ts'
 import { failure, quiet, realClock, seeded, temporaryFolder, VirtualClock } from './world.ts'
 
 const MiB = 1024 * 1024
@@ -110,6 +110,32 @@ describe('the count of durable commits', () => {
           }
           disk[end]()
         }
+      }
+    })
+  }
+
+  for (const end of ['kill', 'powerCut'] as const) {
+    test(`a volume that is deleted does not take the count along, whenever a ${end} comes`, async () => {
+      for (let events = 0; events < 60; events += 1) {
+        const clock = new VirtualClock()
+        const disk = new MemoryDisk({ clock, random: seeded(events), log: quiet })
+        const store = await clock.settle(disk.openStore())
+        const { write, settled } = calls(clock, await create(clock, store, 64 * MiB))
+        await write(0, Buffer.alloc(4096, 1))
+        for (let times = 0; times < 5; times += 1) await settled([0])
+        const told = store.commitCount
+        store.deleteReplica(volume, () => undefined)
+        for (let count = 0; count < events; count += 1) {
+          clock.step()
+          await null
+        }
+        disk[end]()
+        // A second end in the middle of the opening that removes what the first one left.
+        disk.open(() => undefined)
+        for (let count = 0; count < events; count += 1) clock.step()
+        disk[end]()
+        const again = await clock.settle(disk.openStore())
+        assert.ok(again.foundCommitCount >= told, `after ${events} events: ${again.foundCommitCount}, told was ${told}`)
       }
     })
   }

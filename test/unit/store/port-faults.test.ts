@@ -53,6 +53,8 @@ async function outcome(seed: number, number: number, fault: Fault): Promise<bool
   history.clock.pass(5_000)
   const [replica] = history.store?.replicas() ?? []
   const failed = replica?.failed === true
+  // It may have failed just now: that takes a moment to be written down.
+  if (failed) history.clock.pass(3_000)
   if (fault.kind === 'error' && replica !== undefined) await hasFailed(history, hit, fault, words)
   try {
     for (const ending of ['kill', 'nothing unsynced', 'half of all sectors']) {

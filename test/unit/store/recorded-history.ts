@@ -4,7 +4,7 @@ import { type VolumeId, volumeId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
 import { type CoreStore, openCore } from '../../../agent/store/core.ts'
 import type { ReplicaStore, StoreFailure } from '../../../agent/store/replica.ts'
-import { type Change, cellBytes, ReplicaJournal, valueBytes } from './journal.ts'
+import { type Change, cellBytes, cellValue, ReplicaJournal, valueBytes } from './journal.ts'
 import { type FaultPlan, RecordedDisk } from './recorded-disk.ts'
 import { quiet, seeded, VirtualClock } from './world.ts'
 
@@ -310,7 +310,9 @@ export class History {
     this.sync(replica, journal)
     await this.idle()
     if (this.store?.replicas().includes(replica) !== true) return
-    const regions = [0, 1].filter(() => this.pick(4) > 0)
+    // C1: where a write was refused nobody has confirmed it, so its mark stays.
+    const isConfirmed = (region: number) => !journal.changes.some((change) => change.failed && meets(change, region))
+    const regions = [0, 1].filter((region) => this.pick(4) > 0 && isConfirmed(region))
     this.#epoch += 1
     const unmark = { regions, epoch: this.#epoch, begin: this.disk.tick(), end: never }
     journal.unmarks.push(unmark)
@@ -384,12 +386,19 @@ export class History {
         const block = live.get(Math.floor((fromBytes + at) / blockBytes))
         const expected = block?.[(fromBytes + at) % blockBytes] ?? 0
         if (data[at] === expected) continue
+        // A change that was refused may have happened in part.
+        const cell = Math.floor(at / cellBytes) * cellBytes
+        const value = cellValue(Buffer.from(data), cell)
+        if (value !== null && journal.allowed(fromBytes + cell, this.disk.now, false).has(value)) continue
         this.wrong.push(`a read of ${fromBytes + at} gives ${data[at]}, not ${expected}`)
         return
       }
     })
   }
 }
+
+const meets = ({ fromBytes, toBytes }: Change, region: number): boolean =>
+  fromBytes < (region + 1) * regionBytes && toBytes > region * regionBytes
 
 export function openRecorded(disk: RecordedDisk, clock: VirtualClock, sumPages: number): Promise<CoreStore> {
   const opener = disk.index.opener()

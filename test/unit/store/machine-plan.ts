@@ -1,0 +1,168 @@
+/** What is known of a store while the state machine works on it (machine.test.ts), and holding the store against it. */
+import assert from 'node:assert/strict'
+import { type VolumeId, volumeId } from '../../../agent/kit/ids.ts'
+import { limits } from '../../../agent/limits.ts'
+import type { Ending, VolumeModel } from './machine-model.ts'
+import type { Answer, Call, MachineWorld, Shown } from './machine-worlds.ts'
+
+const { extentBytes } = limits
+export const idOf = (number: number): VolumeId => volumeId(`${number + 1}`.repeat(32))
+
+/** All that is known of one store. */
+export class Plan {
+  readonly volumes = new Map<VolumeId, VolumeModel>()
+  readonly #pending = new Set<Promise<void>>()
+  readonly #wrong: unknown[] = []
+  now = 0
+  epoch = 0
+  value = 0
+  run = 0
+  isFull = false
+  /** The greatest count of commits that the store told (C12). */
+  toldCount = 0
+  record = { durable: 0, last: 0 }
+
+  /** Begins a call; what is known changes when it is answered. */
+  begin(
+    world: MachineWorld,
+    call: Call,
+    model: VolumeModel | null,
+    then: (answer: Answer, begun: number) => Promise<void> | void,
+  ) {
+    this.now += 1
+    const begun = this.now
+    if (model !== null) model.open += 1
+    const heard = world.ask(call).then(async (answer) => {
+      this.now += 1
+      this.toldCount = Math.max(this.toldCount, answer.shown.commitCount)
+      if (model !== null) model.open -= 1
+      await then(answer, begun)
+    })
+    const over = heard
+      .catch((error: unknown) => void this.#wrong.push(error))
+      .then(() => void this.#pending.delete(over))
+    this.#pending.add(over)
+  }
+
+  mustBeRight(): void {
+    if (this.#wrong.length > 0) throw this.#wrong[0]
+  }
+
+  async idle(world: MachineWorld): Promise<void> {
+    while (this.#pending.size > 0) await world.settle(Promise.all(this.#pending))
+    this.mustBeRight()
+  }
+
+  /** Nobody answers what was under way. */
+  dropAll(): void {
+    this.#pending.clear()
+  }
+
+  known(shown: Shown): void {
+    assert.ok(
+      shown.commitCount >= this.toldCount,
+      `the count of commits fell from ${this.toldCount} to ${shown.commitCount} (C12)`,
+    )
+    this.toldCount = shown.commitCount
+  }
+}
+
+export const there = (plan: Plan, id: VolumeId): VolumeModel | null => {
+  const model = plan.volumes.get(id)
+  return model?.state === 'there' ? model : null
+}
+
+export async function ok(world: MachineWorld, call: Call): Promise<Answer> {
+  const answer = await world.settle(world.ask(call))
+  assert.equal(answer.failure, null, call.kind)
+  return answer
+}
+
+const read = (world: MachineWorld, id: VolumeId, from: number, length: number): Promise<Answer> =>
+  world.settle(world.ask({ kind: 'read', id, from, length }))
+
+/** With nothing under way: everything is as it is known to be. */
+export async function verify(plan: Plan, world: MachineWorld): Promise<void> {
+  await plan.idle(world)
+  const { shown } = await ok(world, { kind: 'look' })
+  plan.known(shown)
+  assert.deepEqual([...shown.volumes.keys()].sort(), [...plan.volumes.keys()].sort())
+  for (const [id, model] of plan.volumes) {
+    const facts = shown.volumes.get(id)
+    assert.ok(facts)
+    model.agree(facts)
+    for (const extent of model.touched) {
+      const from = extent * extentBytes
+      const length = Math.min(extentBytes, model.sizeBytes - from)
+      const { failure, data } = await read(world, id, from, length)
+      assert.equal(failure, null, `a read of extent ${extent}`)
+      assert.ok(
+        model.bytes.subarray(from, from + length).equals(data),
+        `extent ${extent} reads otherwise than it was written`,
+      )
+    }
+  }
+}
+
+const endNames = { clean: 'clean', kill: 'torn', cut: 'lossy' } as const
+
+export async function reopen(plan: Plan, world: MachineWorld, ending: Ending): Promise<void> {
+  plan.dropAll()
+  const shown = await world.open()
+  plan.isFull = false
+  plan.run += 1
+  assert.deepEqual([shown.run, shown.previousEnd], [plan.run, endNames[ending]])
+  assert.ok(
+    shown.foundCommitCount >= plan.toldCount,
+    `commits: ${plan.toldCount} were told, ${shown.foundCommitCount} found (C12)`,
+  )
+  plan.known(shown)
+  const record = Number(shown.record ?? 0)
+  assert.ok(
+    record >= plan.record.durable && record <= plan.record.last,
+    `the record is ${record}, put was ${plan.record.durable}`,
+  )
+  plan.record.durable = record
+  for (const [id, model] of plan.volumes) {
+    const facts = shown.volumes.get(id)
+    if (model.state === 'there') assert.ok(facts || (ending === 'cut' && model.unsure !== null), `volume ${id} is gone`)
+    if (facts === undefined) {
+      plan.volumes.delete(id)
+      continue
+    }
+    if (model.state === 'making') model.unsure = ending === 'kill' ? plan.now : null
+    if (ending === 'cut') model.unsure = null
+    model.state = 'there'
+    model.ended(ending, facts)
+    for (const extent of model.touched) {
+      const from = extent * extentBytes
+      const { failure, data } = await read(world, id, from, Math.min(extentBytes, model.sizeBytes - from))
+      assert.equal(failure, null, `after ${ending} a read of extent ${extent}`)
+      plan.now += 1
+      model.found(extent, Buffer.from(data), ending, facts, plan.now)
+    }
+    model.busy.clear()
+  }
+  await verify(plan, world)
+}
+
+export async function closeAndOpen(plan: Plan, world: MachineWorld): Promise<void> {
+  await plan.idle(world)
+  await ok(world, { kind: 'full', isFull: false })
+  const { shown } = await ok(world, { kind: 'close' })
+  plan.known(shown)
+  const slots = world.slots()
+  await world.kill()
+  if (slots !== null) {
+    const free = new Set(slots.doubtful)
+    const allocated = [...shown.volumes.values()].reduce((bytes, facts) => bytes + facts.allocatedBytes, 0)
+    assert.equal(slots.mapped.length * extentBytes, allocated, 'mapped slots and allocated bytes')
+    assert.equal(new Set(slots.mapped).size, slots.mapped.length, 'a slot that two extents hold')
+    assert.deepEqual(
+      slots.mapped.filter((slot) => free.has(slot)),
+      [],
+      'slots that are mapped and in doubt',
+    )
+  }
+  await reopen(plan, world, 'clean')
+}
