@@ -202,12 +202,7 @@ export class CoreStore implements Store {
 
   deleteReplica(id: VolumeId, done: StoreDone): void {
     const replica = this.#there(id)
-    const deletion = this.#replicas.delete(replica)
-    // C12: the marks file that goes may hold the greatest count; a record keeps a greater one.
-    this.records.put('deleted', { volumeId: id }, (failure) => {
-      if (failure !== null) return done(failure)
-      runSteps(deletion, (error) => done(error ? this.#failedChange(error) : null))
-    })
+    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
   }
 
   #there(id: VolumeId): DiskReplica {

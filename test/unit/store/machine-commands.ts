@@ -282,6 +282,8 @@ const full = fc.boolean().map(
       `full(${isFull})`,
       (plan) => [...plan.volumes.values()].every(({ state }) => state === 'there'),
       async (plan, world) => {
+        // Whether what is under way is refused could not be told.
+        await plan.idle(world)
         plan.isFull = isFull
         await ok(world, { kind: 'full', isFull })
       },
