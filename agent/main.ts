@@ -368,7 +368,7 @@ function nbdUris(config: AgentConfig, name: string): { tcp: string | null; unix:
 }
 
 /** Offline work for the command line, with no agent running in the folder. */
-export { volumeNames } from './host/offline.ts'
+export { foundAtStart, volumeNames } from './host/offline.ts'
 export { checkStore } from './store/check.ts'
 export { rebuildStore } from './store/rebuild-folder.ts'
 

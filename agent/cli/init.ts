@@ -1,6 +1,6 @@
 /** `mirrorbay init`: checks and writes the configuration of a new server. Never touches one that is there. */
 import { randomBytes } from 'node:crypto'
-import { link, mkdir, open, readFile, unlink } from 'node:fs/promises'
+import { link, mkdir, open, readdir, readFile, unlink } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { type AgentConfig, agentConfig } from '../contract/config.ts'
@@ -21,20 +21,77 @@ export interface InitOptions {
   readonly nbdPort?: string | undefined
   readonly nbdSocket?: string | undefined
   readonly consolePort?: string | undefined
+  /** Data that is found in the folder is to be used; else it is refused. */
+  readonly takeOver?: boolean
   readonly json: boolean
 }
 
-/** @throws UserError `bad-usage`, `port-in-use`, `folder-in-use`, `folder-refused` */
+/** What agent/main.ts exports for this; the command line may not import it (HOUSE's table). */
+interface FoundAtStart {
+  readonly kind: 'main' | 'more'
+  readonly volumes: readonly { readonly name: string | null; readonly sizeBytes: number | null }[]
+  readonly lastUsedMs: number | null
+  readonly folders: AgentConfig['folders']
+  readonly words: string
+}
+interface OfflineProgram {
+  foundAtStart(dir: string, nowMs: number): Promise<FoundAtStart | null>
+}
+
+/** @throws UserError `bad-usage`, `port-in-use`, `folder-in-use`, `folder-refused`, `folder-has-data`, `folder-of-another-server` */
 export async function init(options: InitOptions, terminal: Terminal): Promise<ExitCode> {
   const given = options.secretFile === undefined ? null : await readSecret(options.secretFile)
   const secret = given ?? randomBytes(32).toString('base64url')
-  const config = checkedConfig(options, secret)
+  const found = await foundIn(options, terminal)
+  const config = { ...checkedConfig(options, secret), folders: found?.folders ?? [] }
   await checkPorts(config)
   const path = join(options.dir, 'config.json')
   await mkdir(options.dir, { recursive: true, mode: 0o700 }).catch((error: unknown) => refuseFolder(options.dir, error))
   await writeNew(path, `${JSON.stringify(config, null, 2)}\n`)
-  terminal.out(options.json ? `${JSON.stringify({ path })}\n` : words(options, path, given === null))
+  const takenOver = found === null ? null : { volumes: found.volumes, folders: found.folders }
+  if (options.json) terminal.out(`${JSON.stringify({ path, takenOver })}\n`)
+  else {
+    const took = found === null ? '' : `Taken over: ${found.words}. Never use a copy of this folder beside it.\n`
+    terminal.out(took + words(options, path, given === null))
+  }
   return exitCode.yes
+}
+
+/**
+ * What lies in the folder and is to be used. Nothing is changed here: the agent's first start brings it up to date.
+ * @returns null where the folder is new
+ */
+async function foundIn({ dir, takeOver, role }: InitOptions, terminal: Terminal): Promise<FoundAtStart | null> {
+  const names = await readdir(dir).catch((): string[] => [])
+  // A folder with a configuration is refused as such, whatever else is there.
+  if (!names.includes('store.json') || names.includes('config.json')) return null
+  const program = (await import(new URL('../main.ts', import.meta.url).href)) as OfflineProgram
+  const found = await program.foundAtStart(dir, terminal.wallMs())
+  if (found === null) return null
+  const refuse = (code: string, happened: string, next: string) =>
+    new UserError({ code, happened, dataIsSafe: 'Nothing was changed.', next })
+  if (found.kind === 'more') {
+    throw refuse(
+      'folder-of-another-server',
+      `This was a second storage folder of a server, not its main one: ${found.words}.`,
+      'It is served by that server alone ("mirrorbay folder add" there). If that server is lost, use an empty folder here: it gets its data from the other servers.',
+    )
+  }
+  if (takeOver !== true) {
+    throw refuse(
+      'folder-has-data',
+      `This folder already holds the data of a server: ${found.words}.`,
+      'If this is to be that server again, add --take-over; else name an empty folder with --dir.',
+    )
+  }
+  if (role === 'tiebreaker' && found.volumes.length > 0) {
+    throw refuse(
+      'bad-usage',
+      `A tiebreaker keeps no data, and here is some: ${found.words}.`,
+      'Leave out --role tiebreaker.',
+    )
+  }
+  return found
 }
 
 function words(options: InitOptions, path: string, madeSecret: boolean): string {

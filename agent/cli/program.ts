@@ -295,6 +295,7 @@ function addInit(program: Command, terminal: Terminal, finished: (code: ExitCode
     nbdPort?: string
     nbdSocket?: string
     consolePort?: string
+    takeOver?: boolean
   }
   const collect = (text: string, before: string[]) => [...before, text]
   program
@@ -311,13 +312,15 @@ function addInit(program: Command, terminal: Terminal, finished: (code: ExitCode
     .option('--nbd-port <port>', 'where clients reach its disks (default: 10809)')
     .option('--nbd-socket <path>', 'a Unix socket for clients on this machine')
     .option('--console-port <port>', 'the port of the window for a browser (default: any free one)')
+    .option('--take-over', 'the folder holds the data of a server, and this is to be that server again')
     .addHelpText(
       'after',
       examples(['mirrorbay init --dir /srv/mirrorbay --name nas-1 --host 192.168.1.11 --peer nas-2=192.168.1.12:7400']),
     )
     .action(async (_options: unknown, command: Command) => {
-      const { peer, witness, json, ...options } = command.optsWithGlobals<Options>()
+      const { peer, witness, json, takeOver, ...options } = command.optsWithGlobals<Options>()
       const dir = storageFolder(options, terminal)
-      finished(await init({ ...options, dir, peers: peer, witnesses: witness, json: json === true }, terminal))
+      const flags = { json: json === true, takeOver: takeOver === true }
+      finished(await init({ ...options, ...flags, dir, peers: peer, witnesses: witness }, terminal))
     })
 }

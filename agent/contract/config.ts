@@ -12,13 +12,13 @@ const port = z.number().int().min(1).max(65_535)
 /** The folder that holds config.json; every server has it, and it is named nowhere. */
 const ownFolder = 'main'
 
-/** @returns the path in its shortest form, or null when it is not an absolute one */
+/** @returns the path in its shortest form (the root is an empty text), or null when it is not an absolute one */
 function normalPath(path: string): string | null {
   const unified = path.replaceAll('\\', '/')
   if (!/^(\/|[A-Za-z]:\/)/.test(unified)) return null
   const parts = unified.split('/').filter((part) => part !== '' && part !== '.')
   if (parts.includes('..')) return null
-  return `/${parts.join('/')}`
+  return parts.map((part) => `/${part}`).join('')
 }
 
 /** @returns whether one path is the other, or lies inside it. Both absolute. */

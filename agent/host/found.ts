@@ -4,6 +4,7 @@ import { whenWords } from '../contract/times.ts'
 import type { ServerId } from '../kit/ids.ts'
 import { volumeRecordSchema } from '../membership/record.ts'
 import type { FoundStore } from '../store/peek.ts'
+import { rememberedFolders } from '../volume/folders.ts'
 import { serverIn } from './identity.ts'
 
 /** A volume of which a copy lies there. */
@@ -25,6 +26,8 @@ export interface FoundFolder {
   readonly registers: number
   /** Milliseconds since 1970; null when no agent ever opened it. */
   readonly lastUsedMs: number | null
+  /** Of a main folder: the storage folders that stood beside it. */
+  readonly folders: readonly { readonly name: string; readonly path: string }[]
 }
 
 /** @param found of peekStore */
@@ -38,7 +41,8 @@ export function describeFound(found: FoundStore): FoundFolder {
   })
   const registers = [...records.keys()].filter((key) => key.startsWith('register-')).length
   const kind = identity !== null ? 'main' : serverId !== null ? 'more' : 'blank'
-  return { storeId, kind, serverId, volumes, registers, lastUsedMs }
+  const folders = rememberedFolders({ records }).map(({ name, path }) => ({ name, path }))
+  return { storeId, kind, serverId, volumes, registers, lastUsedMs, folders }
 }
 
 /** Whether nothing lies there that anybody could miss: it may be used as if it were new. */

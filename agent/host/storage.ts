@@ -101,14 +101,14 @@ export class Storage {
     const folders = [...this.#config, { name, path }]
     this.#checkList(folders)
     await this.#checkContent(path, request)
-    const folder = new StorageFolder({ name, path })
+    const folder = engine.folders.named(name) ?? new StorageFolder({ name, path })
     engine.folders.add(folder)
     await this.#open(folder)
     try {
       if (folder.store === null) throw refusals.notBack(folder)
       await writeFolders(dir, folders)
     } catch (error) {
-      // What was found there is served already; it is taken out of use with the next start.
+      // What was found there is served already, or known to be away; only the file does not name it.
       if (folder.volumes().length === 0) await this.#letGo(folder)
       throw error
     }
@@ -223,7 +223,9 @@ export class Storage {
     if (added === undefined) return
     const problem = folderListProblem(folders)
     if (problem !== null) throw refusals.list(problem.words)
-    if (engine.folders.named(added.name) !== undefined) throw refusals.nameTaken(added.name)
+    const other = engine.folders.named(added.name)
+    // Taken out of config.json by hand, it may come back to where it was.
+    if (other !== undefined && other.path !== added.path) throw refusals.nameTaken(added.name)
     if (pathsOverlap(dir, added.path)) throw refusals.list('it is the main folder, or one is inside the other')
   }
 

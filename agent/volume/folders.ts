@@ -224,7 +224,9 @@ export class Folders {
 const freeBytesOf = (folder: OpenFolder): number => folder.store.freeBytes() ?? 0
 
 /** What main remembers of the other folders; nothing where it never had one. */
-export function rememberedFolders(main: Pick<Store, 'records'>): readonly RememberedFolder[] {
+export function rememberedFolders(main: {
+  readonly records: { get(key: string): unknown }
+}): readonly RememberedFolder[] {
   const parsed = recordSchema.safeParse(main.records.get(recordKey))
   return parsed.success ? parsed.data.folders : []
 }

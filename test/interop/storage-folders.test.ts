@@ -3,11 +3,12 @@
  * only its own copies down, and comes back with them.
  */
 import assert from 'node:assert/strict'
-import { cp, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, rmdir, writeFile } from 'node:fs/promises'
 import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { connectAgent } from '../../agent/cli/connection.ts'
+import { agentConfig } from '../../agent/contract/config.ts'
 import type { FolderStatus, VolumeStatus } from '../../agent/contract/status.ts'
 import { headlineOf } from '../../agent/contract/words.ts'
 import { realClock } from '../../agent/host/machine.ts'
@@ -308,5 +309,74 @@ test('a disk that is nearly full is told once, and when it is no more', async ()
       ['space-low', 'disk1'],
       ['space-ok', 'disk1'],
     ])
+  })
+})
+
+test('a server whose configuration is lost is the same server again: data found in a folder is taken over', async () => {
+  await withLab({ folders: 1 }, async (lab) => {
+    await createSecond(lab)
+    await write(lab.uri('a'), 1, 11)
+    await write(second(lab, 'a'), 2, 22)
+    const before = (await lab.status('a')).server
+    const a = memberNamed(lab.state, 'a')
+    const file = path.join(a.dir, 'config.json')
+    const config = agentConfig.parse(JSON.parse(await readFile(file, 'utf8')))
+    await lab.kill('a')
+    await rm(file)
+    const secret = path.join(lab.dir, 'secret')
+    await writeFile(secret, config.link.secret)
+    const peers = config.peers.flatMap(({ name, host, port, role }) => [
+      role === 'storage' ? '--peer' : '--witness',
+      `${name}=${host}:${port}`,
+    ])
+    const words = ['init', '--name', 'a', '--port', String(config.link.port), ...peers, '--secret-file', secret]
+    const ports = ['--nbd-port', String(config.nbd.port), '--console-port', String(config.control.port)]
+    const refused = await command(lab, 'a', ...words, ...ports)
+    assert.equal(refused.code, 1, refused.said)
+    assert.match(refused.said, /already holds the data of a server: disk \(64 MiB\); last used at .*--take-over/s)
+    const wrong = await runTool(
+      process.execPath,
+      [program, '--dir', disk1(lab), ...words, ...ports, '--take-over'],
+      stepMs,
+    )
+    assert.equal(wrong.code, 1, wrong.said)
+    assert.match(wrong.said, /second storage folder of a server.*second \(64 MiB\)/)
+    const taken = await command(lab, 'a', ...words, ...ports, '--nbd-socket', String(config.nbd.unix), '--take-over')
+    assert.equal(taken.code, 0, taken.said)
+    assert.match(taken.said, /Taken over: disk/)
+    // The lab's agents answer at a socket of the lab's.
+    const made = agentConfig.parse(JSON.parse(await readFile(file, 'utf8')))
+    await writeFile(file, JSON.stringify({ ...made, control: config.control }))
+    await lab.start('a')
+    await lab.wait('Protected')
+    await secondIs(lab, 'Protected')
+    const after = (await lab.status('a')).server
+    assert.equal(after.id, before.id)
+    assert.equal(after.run, before.run + 1)
+    await mustRead(lab.uri('a'), 1, 11)
+    await mustRead(second(lab, 'a'), 2, 22)
+    await mustBeEqual(lab)
+  })
+})
+
+test('a folder that was taken out of use by hand comes back with --take-over only', async () => {
+  await withLab({ folders: 1 }, async (lab) => {
+    await createSecond(lab)
+    await write(second(lab, 'a'), 2, 22)
+    const file = path.join(memberNamed(lab.state, 'a').dir, 'config.json')
+    const config = agentConfig.parse(JSON.parse(await readFile(file, 'utf8')))
+    await lab.kill('a')
+    await writeFile(file, JSON.stringify({ ...config, folders: [] }))
+    await lab.start('a')
+    await lab.wait('Protected')
+    assert.equal((await folder(lab, 'a')).state, 'missing')
+    const refused = await command(lab, 'a', 'folder', 'add', 'disk1', disk1(lab))
+    assert.equal(refused.code, 1, refused.said)
+    assert.match(refused.said, /already holds data: second \(64 MiB\).*--take-over/s)
+    const taken = await command(lab, 'a', 'folder', 'add', 'disk1', disk1(lab), '--take-over')
+    assert.equal(taken.code, 0, taken.said)
+    await secondIs(lab, 'Protected')
+    await mustRead(second(lab, 'a'), 2, 22)
+    await mustBeEqual(lab)
   })
 })
