@@ -7,6 +7,7 @@ import type { Event } from '../../agent/contract/events.ts'
 import type { Status, VolumeStatus } from '../../agent/contract/status.ts'
 import { statusWords, type VolumeWords } from '../../agent/contract/words.ts'
 import { EventList } from '../parts/event-list.tsx'
+import { FolderList } from '../parts/folder-list.tsx'
 import { Panel } from '../parts/panel.tsx'
 import type { ResyncAction } from '../parts/resync-progress.tsx'
 import { type PictureServer, Topology } from '../parts/topology.tsx'
@@ -74,6 +75,11 @@ export function Overview(props: { status: Status; events: readonly Event[]; nowM
             </p>
           )}
         </Panel>
+        {!tiebreakerOnly && (
+          <Panel title={`Storage of ${status.server.name}`}>
+            <FolderList folders={status.folders} />
+          </Panel>
+        )}
         <Panel
           title="Activity"
           aside={

@@ -12,7 +12,7 @@ import {
   IconShieldUp,
 } from '@tabler/icons-react'
 import type { ComponentType, ReactNode } from 'react'
-import type { ReplicaState } from '../../agent/contract/status.ts'
+import type { FolderState, ReplicaState } from '../../agent/contract/status.ts'
 import type { Headline } from '../../agent/contract/words.ts'
 import css from './mark.module.css'
 
@@ -38,6 +38,17 @@ export const replicaLook: Readonly<Record<ReplicaState, Look>> = {
   joining: { tone: 'busy', Icon: IconRefresh },
   out: { tone: 'care', Icon: IconCircleX },
   unknown: { tone: 'calm', Icon: IconHelpCircle },
+}
+
+/** `low`: usable, but its disk is nearly full. */
+export const folderLook: Readonly<Record<FolderState | 'low', Look>> = {
+  ok: { tone: 'good', Icon: IconCircleCheck },
+  low: { tone: 'care', Icon: IconAlertTriangle },
+  missing: { tone: 'care', Icon: IconHelpCircle },
+  failed: { tone: 'stop', Icon: IconCircleX },
+  'in-use': { tone: 'care', Icon: IconAlertTriangle },
+  damaged: { tone: 'stop', Icon: IconCircleX },
+  foreign: { tone: 'care', Icon: IconAlertTriangle },
 }
 
 /** The round sign in front of a headline. */

@@ -213,6 +213,10 @@ const overviewSnapshot = `- main:
       - listitem: "nas-1: this server"
       - listitem: "nas-2: connected, round trip 0.3 ms"
       - listitem: "tie: tiebreaker, connected, round trip 1.2 ms"
+  - region "Storage of nas-1":
+    - heading "Storage of nas-1" [level=2]
+    - list "Storage folders":
+      - listitem: main ok /var/lib/mirrorbay 3.2 TB of 8 TB free
   - region "Activity":
     - heading "Activity" [level=2]
     - link "Show all":

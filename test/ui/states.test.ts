@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { AxeBuilder } from '@axe-core/playwright'
 import type { Browser } from 'playwright'
+import { folderTrouble } from '../../agent/contract/folder-words.ts'
 import { headlines, statusWords } from '../../agent/contract/words.ts'
 import { needs } from '../kit/needs.ts'
 import { launchBrowser, type OpenPage, openPage } from './browser.ts'
@@ -67,6 +68,12 @@ describe('the window in every state', needs('chromium'), () => {
           for (const part of [volume.trouble, volume.ifAServerStops, volume.toDo, volume.progress]) {
             if (part !== null) await card.getByText(part, { exact: true }).waitFor({ timeout: 10_000 })
           }
+        }
+        for (const folder of status.server.role === 'tiebreaker' ? [] : status.folders) {
+          const list = page.getByRole('list', { name: 'Storage folders' })
+          await list.getByText(folder.path, { exact: true }).waitFor()
+          const trouble = folderTrouble(folder)
+          if (trouble !== null) await list.getByText(trouble, { exact: true }).waitFor()
         }
         if (words.headline === null) await page.getByText(words.second).waitFor()
         assert.deepEqual(await faults(open), [])

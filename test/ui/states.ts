@@ -216,15 +216,52 @@ export const states = {
     ],
   }),
   'several-disks': status({
+    folders: [folder({ volumes: ['accounting', 'fileserver'] })],
     volumes: [
       volume({ id: 'volume-2', name: 'accounting', sizeBytes: 200 * GiB, clients: [] }),
       volume({ replicas: [replica('nas-1'), joining], survives: [], resync: resync() }),
     ],
   }),
-  'no-disk': status({ volumes: [] }),
-  'no-disk-no-second-server': status({ peers: [], volumes: [] }),
+  'folder-missing': status({
+    folders: [
+      folder(),
+      folder({
+        name: 'disk2',
+        path: '/mnt/disk2/mirrorbay',
+        state: 'missing',
+        why: 'There is no folder /mnt/disk2/mirrorbay.',
+        freeBytes: null,
+        totalBytes: null,
+        volumes: ['archive'],
+      }),
+      folder({ name: 'disk3', path: '/mnt/disk3/mirrorbay', volumes: [] }),
+    ],
+  }),
+  'folder-failed-and-one-nearly-full': status({
+    folders: [
+      folder({ freeBytes: 12 * GB, totalBytes: 480 * GB, isLow: true, volumes: [] }),
+      folder({
+        name: 'disk2',
+        path: '/mnt/disk2/mirrorbay',
+        state: 'failed',
+        why: 'Its disk gave an error while it was in use.',
+      }),
+    ],
+    volumes: [
+      volume({
+        folder: 'disk2',
+        serving: false,
+        waiting: 'resync',
+        survives: [],
+        replicas: [replica('nas-1', { state: 'out', reason: 'disk-failed', sinceMs: minutesAgo(3) }), replica('nas-2')],
+      }),
+    ],
+  }),
+  'no-disk': status({ folders: [folder({ volumes: [] })], volumes: [] }),
+  'no-disk-no-second-server': status({ peers: [], folders: [folder({ volumes: [] })], volumes: [] }),
   tiebreaker: status({
     server: { ...status().server, id: 'id-tie', name: 'tie', role: 'tiebreaker' },
+    folders: [folder({ volumes: [] })],
     peers: [peer('nas-1'), peer('nas-2')],
     volumes: [],
   }),
