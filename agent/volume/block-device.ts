@@ -47,11 +47,15 @@ export interface ClientDescription {
 }
 
 export interface BlockDevice {
-  /** The volume's name: 1 to 63 characters of a-z, 0-9, '-', '_' and '.'. */
+  /** The volume's name: 1 to 63 characters of a-z, 0-9, '-', '_' and '.'. Of a snapshot: its volume's name, '@', its own. */
   readonly name: string
-  /** Multiple of 4096. */
+  /** Multiple of 4096. That of a volume may rise; a client keeps to what it was told when it came. */
   readonly sizeBytes: number
-  attach(client: ClientDescription): BlockClient
+  /** A snapshot: its clients' writes, zeroes and trims are refused by the frontend. */
+  readonly readOnly: boolean
+  /** @param gone called, never inside a call, when the device is offered no more (deleted): the frontend closes the
+   * connection and detaches. Requests under way stay unanswered. */
+  attach(client: ClientDescription, gone: () => void): BlockClient
 }
 
 /** What this server offers to clients now. */

@@ -1,5 +1,6 @@
 /** One client connection's view of a volume: checks, splits what is large, hands on. */
 import { invariant } from '../kit/failure.ts'
+import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { WriteKind } from '../link/messages.ts'
 import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
@@ -15,17 +16,27 @@ export interface ClientHost {
   detached(client: VolumeClient): void
 }
 
+/** The volume is offered no more (deleted): its clients' connections are closed, not inside the call. */
+export function dismiss(clients: ReadonlySet<VolumeClient>, clock: Clock): void {
+  clock.nextTurn(() => {
+    for (const client of [...clients]) client.gone()
+  })
+}
+
 /** Zeroing and discarding ask for any length; they are executed in parts, each one write of its own. Whole extents. */
 const partBytes = limits.requestBytes
 
 export class VolumeClient implements BlockClient {
   readonly description: ClientDescription
+  /** Tells the frontend that the volume is offered no more. */
+  readonly gone: () => void
   readonly #host: ClientHost
   readonly #connection: Connection = { closed: false }
 
-  constructor(host: ClientHost, description: ClientDescription) {
+  constructor(host: ClientHost, description: ClientDescription, gone: () => void) {
     this.#host = host
     this.description = description
+    this.gone = gone
   }
 
   read(offsetBytes: number, lengthBytes: number, done: ReadDone): void {

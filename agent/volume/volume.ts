@@ -49,6 +49,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly world: VolumeWorld
   readonly store: ReplicaStore
   readonly key: number
+  readonly readOnly = false
   readonly lamport = new Lamport()
   readonly member: Member
   readonly policing: Policing
@@ -183,8 +184,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   // --- what clients ask -------------------------------------------------------------------------------------------
 
-  attach(description: ClientDescription): VolumeClient {
-    const client = new VolumeClient(this, description)
+  attach(description: ClientDescription, gone: () => void): VolumeClient {
+    const client = new VolumeClient(this, description, gone)
     this.clients.add(client)
     this.world.changed()
     return client
@@ -200,8 +201,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void {
-    const arrivedMs = this.world.clock.monotonicMs()
-    this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, arrivedMs, done))
+    this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, this.world.clock.monotonicMs(), done))
   }
 
   submitWrite(connection: Connection, write: WriteWish, done: Done): void {

@@ -28,8 +28,8 @@ interface Waiting {
 
 export class MemoryDevice implements BlockDevice {
   readonly name: string
-  readonly sizeBytes: number
-  readonly bytes: Buffer
+  bytes: Buffer
+  readonly readOnly: boolean
   /** Clients that are attached now. */
   readonly attached = new Set<MemoryClient>()
   /** Filled only when `recording`. */
@@ -43,17 +43,30 @@ export class MemoryDevice implements BlockDevice {
   #armed = false
 
   /** @param nextTurn how answers are put off; setImmediate, or a simulated clock's */
-  constructor(options: { name: string; sizeBytes: number; nextTurn: (fire: () => void) => void }) {
+  constructor(options: { name: string; sizeBytes: number; nextTurn: (fire: () => void) => void; readOnly?: boolean }) {
+    this.readOnly = options.readOnly ?? false
     this.name = options.name
-    this.sizeBytes = options.sizeBytes
     this.bytes = Buffer.alloc(options.sizeBytes)
     this.#nextTurn = options.nextTurn
   }
 
-  attach(description: ClientDescription): BlockClient {
-    const client = new MemoryClient(this, description)
+  attach(description: ClientDescription, gone: () => void): BlockClient {
+    const client = new MemoryClient(this, description, gone)
     this.attached.add(client)
     return client
+  }
+
+  get sizeBytes(): number {
+    return this.bytes.length
+  }
+
+  grow(sizeBytes: number): void {
+    this.bytes = Buffer.concat([this.bytes], sizeBytes)
+  }
+
+  /** It is deleted: nobody gets an answer any more. */
+  cease(): void {
+    for (const client of [...this.attached]) client.gone()
   }
 
   /** Requests that wait for their answer. */
@@ -97,9 +110,11 @@ export class MemoryDevice implements BlockDevice {
 
 class MemoryClient implements BlockClient {
   readonly description: ClientDescription
+  readonly gone: () => void
   readonly #device: MemoryDevice
 
-  constructor(device: MemoryDevice, description: ClientDescription) {
+  constructor(device: MemoryDevice, description: ClientDescription, gone: () => void) {
+    this.gone = gone
     this.#device = device
     this.description = description
   }

@@ -80,7 +80,7 @@ export class SimClient {
       return
     }
     const life = ++this.#life
-    this.#connection = volume.attach({ protocol: 'sim', address: this.name })
+    this.#connection = volume.attach({ protocol: 'sim', address: this.name }, () => this.#leave(life))
     for (let slot = 0; slot < this.#depth; slot += 1) this.#think(life)
     if (this.#chance.is(0.3)) {
       // Some clients go away in the middle, with requests under way.

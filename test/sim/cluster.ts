@@ -317,7 +317,7 @@ export class Cluster {
     let open = 0
     for (const server of this.storage) {
       const client = new SimClient(this.#parts, server, `reader-${server.name}`, true)
-      const connection = server.engine?.find('d')?.attach({ protocol: 'sim', address: client.name })
+      const connection = server.engine?.find('d')?.attach({ protocol: 'sim', address: client.name }, () => undefined)
       if (connection === undefined) continue
       for (const block of this.blocks) {
         open += 1

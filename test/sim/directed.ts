@@ -155,7 +155,9 @@ export class Directed {
   }
 
   attach(index: number): BlockClient {
-    const client = this.server(index).engine?.find('d')?.attach({ protocol: 'sim', address: 'directed' })
+    const client = this.server(index)
+      .engine?.find('d')
+      ?.attach({ protocol: 'sim', address: 'directed' }, () => undefined)
     if (client === undefined) throw new Error('there is no volume to attach to')
     return client
   }

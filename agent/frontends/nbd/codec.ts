@@ -43,6 +43,7 @@ export const information = { export: 0, name: 1, description: 2, blockSize: 3 } 
 /** "Transmission flags". */
 export const transmissionFlag = {
   hasFlags: 1 << 0,
+  readOnly: 1 << 1,
   sendFlush: 1 << 2,
   sendFua: 1 << 3,
   sendTrim: 1 << 5,
@@ -58,7 +59,7 @@ export const command = { read: 0, write: 1, disconnect: 2, flush: 3, trim: 4, wr
 export const commandFlag = { fua: 1, noHole: 2, dontFragment: 4 } as const
 
 /** "Error values". */
-export const errorValue = { none: 0, io: 5, invalid: 22, noSpace: 28, shutdown: 108 } as const
+export const errorValue = { none: 0, notPermitted: 1, io: 5, invalid: 22, noSpace: 28, shutdown: 108 } as const
 export type ErrorValue = (typeof errorValue)[keyof typeof errorValue]
 
 /** "Structured reply flags" and "Structured reply types". */

@@ -47,11 +47,12 @@ const goodbye: Haggled = { kind: 'goodbye' }
 const refused: Haggled = { kind: 'refused' }
 const nothing = new Uint8Array(0)
 
-/** The flags that an export shows. */
-export function exportFlags(structured: boolean): number {
+/** The flags that an export shows: of a read-only one, none of what changes it ("Transmission flags", NBD_FLAG_READ_ONLY). */
+export function exportFlags(structured: boolean, readOnly: boolean): number {
   const f = transmissionFlag
-  const always = f.hasFlags | f.sendFlush | f.sendFua | f.sendTrim | f.sendWriteZeroes | f.canMultiConn
-  return structured ? always | f.sendDontFragment : always
+  const always = f.hasFlags | f.sendFlush | f.canMultiConn
+  const kind = readOnly ? f.readOnly : f.sendFua | f.sendTrim | f.sendWriteZeroes
+  return always | kind | (structured ? f.sendDontFragment : 0)
 }
 
 export class Negotiation {
@@ -149,7 +150,7 @@ export class Negotiation {
   #exportName(data: Uint8Array): Haggled {
     const device = this.#find(decodeText(data))
     if (device === undefined) return refused
-    this.#replies.raw(encodeExportAnswer(device.sizeBytes, exportFlags(this.#structured), this.#padded))
+    this.#replies.raw(encodeExportAnswer(device.sizeBytes, this.#flagsOf(device), this.#padded))
     return { kind: 'chosen', device, structured: this.#structured }
   }
 
@@ -173,12 +174,13 @@ export class Negotiation {
       this.#reply(optionReply.unknown, encodeText('no volume of that name is offered here'))
       return again
     }
-    this.#reply(optionReply.info, encodeInfoExport(device.sizeBytes, exportFlags(this.#structured)))
+    this.#reply(optionReply.info, encodeInfoExport(device.sizeBytes, this.#flagsOf(device)))
     if (question.wanted.includes(information.name)) {
       this.#reply(optionReply.info, encodeInfoText(information.name, device.name))
     }
     if (question.wanted.includes(information.description)) {
-      this.#reply(optionReply.info, encodeInfoText(information.description, `Mirrorbay volume ${device.name}`))
+      const kind = device.readOnly ? 'snapshot' : 'volume'
+      this.#reply(optionReply.info, encodeInfoText(information.description, `Mirrorbay ${kind} ${device.name}`))
     }
     if (question.wanted.includes(information.blockSize)) {
       const sizes = { minimumBytes: 1, preferredBytes: limits.blockBytes, maximumBytes: limits.requestBytes }
@@ -188,12 +190,16 @@ export class Negotiation {
     return this.#option === option.go ? { kind: 'chosen', device, structured: this.#structured } : again
   }
 
-  /** The empty name is the default export: the only volume, if there is exactly one. */
+  /** The empty name is the default export: the only volume, if there is exactly one, whatever snapshots it has. */
   #find(name: string | null): BlockDevice | undefined {
     if (name === null) return undefined
     if (name !== '') return this.#devices.find(name)
-    const all = this.#devices.list()
-    return all.length === 1 ? all[0] : undefined
+    const volumes = this.#devices.list().filter(({ readOnly }) => !readOnly)
+    return volumes.length === 1 ? volumes[0] : undefined
+  }
+
+  #flagsOf(device: BlockDevice): number {
+    return exportFlags(this.#structured, device.readOnly)
   }
 
   #reply(type: number, data: Uint8Array = nothing): void {

@@ -9,12 +9,24 @@ const { fua, noHole, dontFragment } = commandFlag
 const pastEnd = (request: RequestHeader, sizeBytes: number): boolean =>
   request.offsetBytes + request.lengthBytes > sizeBytes
 
+/** What a client was told about its export when it chose it. */
+export interface ChosenExport {
+  readonly sizeBytes: number
+  readonly readOnly: boolean
+  readonly structured: boolean
+}
+
 /**
  * Judges a header ("Request types", "Command flags", "Error values").
  * @returns 0 when it may be executed, an error value, or `end`: its payload is too large even to be skipped
  */
-export function judge(request: RequestHeader, sizeBytes: number, structured: boolean): ErrorValue | 'end' {
+export function judge(request: RequestHeader, { sizeBytes, readOnly, structured }: ChosenExport): ErrorValue | 'end' {
   const { flags, lengthBytes } = request
+  if (readOnly && changes(request.command)) {
+    return request.command === command.write && lengthBytes > limits.refusedPayloadBytes
+      ? 'end'
+      : errorValue.notPermitted
+  }
   switch (request.command) {
     case command.read:
       if ((flags & ~(structured ? fua | dontFragment : fua)) !== 0) return errorValue.invalid
@@ -39,6 +51,9 @@ export function judge(request: RequestHeader, sizeBytes: number, structured: boo
       return errorValue.invalid
   }
 }
+
+const changes = (asked: number): boolean =>
+  asked === command.write || asked === command.trim || asked === command.writeZeroes
 
 /** The protocol's word for a failure; null where there is none and the connection ends unanswered (W8). */
 export const errorOfFailure: { readonly [failure in BlockFailure]: ErrorValue | null } = {

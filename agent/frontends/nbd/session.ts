@@ -5,7 +5,7 @@
  *   negotiating ──► serving ──► draining ──► closed     (the client said DISC: finish, then close)
  *        │             ├──────► stopping ──► closed     (the server stops: finish, refuse what is new, then close)
  *        ├──► leaving ─┼───────────────────► closed     (last words are being sent)
- *        └─────────────┴───────────────────► closed     (lost, garbage, time over, outcome unknown)
+ *        └─────────────┴───────────────────► closed     (lost, garbage, time over, outcome unknown, device gone)
  */
 import { invariant, never } from '../../kit/failure.ts'
 import { handBack } from '../../kit/slabs.ts'
@@ -36,6 +36,7 @@ export type CloseReason =
   | 'finished'
   | 'lost'
   | 'server-stops'
+  | 'device-gone'
   | 'negotiation-refused'
   | 'negotiation-overdue'
   | 'wrong-request-magic'
@@ -248,10 +249,12 @@ export class Session implements TransmissionOwner {
   #attach(device: BlockDevice, structured: boolean): void {
     this.#overdue.cancel()
     this.#device = device
-    const client = device.attach({ protocol: 'nbd', address: this.#address })
+    const { sizeBytes, readOnly } = device
+    const gone = () => this.#close('at-once', 'device-gone')
+    const client = device.attach({ protocol: 'nbd', address: this.#address }, gone)
     this.#client = client
-    const { sizeBytes } = device
-    this.#transmission = new Transmission({ client, sizeBytes, structured, replies: this.#replies, owner: this })
+    const chosen = { sizeBytes, readOnly, structured }
+    this.#transmission = new Transmission({ client, chosen, replies: this.#replies, owner: this })
     this.#change('serving')
   }
 

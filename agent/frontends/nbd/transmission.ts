@@ -12,7 +12,7 @@ import type { BlockClient, BlockFailure } from '../../volume/block-device.ts'
 import type { ByteQueue } from './bytes.ts'
 import { command, commandFlag, decodeRequest, type ErrorValue, errorValue, wireBytes } from './codec.ts'
 import type { Replies } from './replies.ts'
-import { errorOfFailure, judge, payloadBytes, Request, type RequestOwner } from './requests.ts'
+import { type ChosenExport, errorOfFailure, judge, payloadBytes, Request, type RequestOwner } from './requests.ts'
 
 /** What one step came to. */
 export type Step =
@@ -43,9 +43,8 @@ export class Transmission implements RequestOwner {
   refusing = false
 
   readonly #client: BlockClient
-  /** The size that this client was told; another one later would be news that NBD cannot carry. */
-  readonly #sizeBytes: number
-  readonly #structured: boolean
+  /** What this client was told; another size later (a volume grows) would be news that NBD cannot carry. */
+  readonly #chosen: ChosenExport
   readonly #replies: Replies
   readonly #owner: TransmissionOwner
   #expecting: 'header' | 'room' | 'payload' | 'discard' = 'header'
@@ -63,14 +62,12 @@ export class Transmission implements RequestOwner {
 
   constructor(options: {
     client: BlockClient
-    sizeBytes: number
-    structured: boolean
+    chosen: ChosenExport
     replies: Replies
     owner: TransmissionOwner
   }) {
     this.#client = options.client
-    this.#sizeBytes = options.sizeBytes
-    this.#structured = options.structured
+    this.#chosen = options.chosen
     this.#replies = options.replies
     this.#owner = options.owner
   }
@@ -116,7 +113,7 @@ export class Transmission implements RequestOwner {
   #judged(): Step {
     const request = this.#current
     if (request.command === command.disconnect) return 'disconnect'
-    const verdict = judge(request, this.#sizeBytes, this.#structured)
+    const verdict = judge(request, this.#chosen)
     if (verdict === 'end') return 'payload-too-large'
     const error = verdict === errorValue.none && this.refusing ? errorValue.shutdown : verdict
     if (error !== errorValue.none) {
@@ -215,14 +212,14 @@ export class Transmission implements RequestOwner {
 
   #succeed(request: Request, chunks: readonly Uint8Array[]): void {
     if (request.command !== command.read) this.#replies.simple(request, errorValue.none)
-    else if (this.#structured) this.#replies.structuredRead(request, chunks)
+    else if (this.#chosen.structured) this.#replies.structuredRead(request, chunks)
     else this.#replies.simpleRead(request, chunks)
     this.#owner.answered()
   }
 
   /** Once negotiated, a read is answered by structured replies only; the others may go on with simple ones. */
   #refuse(request: Request, error: ErrorValue): void {
-    if (this.#structured && request.command === command.read) this.#replies.structuredError(request, error)
+    if (this.#chosen.structured && request.command === command.read) this.#replies.structuredError(request, error)
     else this.#replies.simple(request, error)
     this.#owner.answered()
   }

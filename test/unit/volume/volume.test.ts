@@ -104,7 +104,7 @@ describe('a client of a volume', () => {
         detached += 1
       },
     }
-    const made = new VolumeClient(host, { protocol: 'nbd', address: 'here' })
+    const made = new VolumeClient(host, { protocol: 'nbd', address: 'here' }, () => undefined)
     return { writes, made, detachments: () => detached }
   }
 
