@@ -89,7 +89,7 @@ describe('snapshots as block devices', () => {
     const parts = limits.requestBytes / limits.writePartBytes
     for (let part = 1; part <= parts; part += 1) {
       assert.equal(monday.asked.length, part)
-      assert.ok((monday.asked.at(-1)?.lengthBytes ?? 0) <= limits.writePartBytes)
+      assert.equal((monday.asked.at(-1)?.lengthBytes ?? 0) <= limits.writePartBytes, true)
       monday.answer()
     }
     const bytes: Buffer = got ?? assert.fail('no answer')
@@ -103,7 +103,7 @@ describe('snapshots as block devices', () => {
       const answers: (BlockFailure | null)[] = []
       open('office@monday').read(0, 12 * MiB, (failed, chunks) => {
         answers.push(failed)
-        assert.deepEqual(chunks, [])
+        assert.equal(chunks.length, 0)
       })
       monday.answer()
       monday.failure = failure
