@@ -59,6 +59,7 @@ export function* closeSteps(parts: ClosingParts): Steps<void> {
 function* endCleanly(parts: ClosingParts): Steps<void> {
   const { files, run, bootId, count } = parts
   const isWhole = yield* saveAll(parts)
+  if (parts.failed() !== null) return
   const commits = count.next()
   const sums = isWhole && parts.replicas.every(({ doubt }) => doubt.isEmpty)
   yield* writeRun(files, { run, bootId, end: 'clean', failed: false, sums, commits })

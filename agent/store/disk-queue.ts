@@ -105,6 +105,8 @@ export class DiskQueue {
   readonly #calls = new Lane(limits.diskCalls, limits.diskJoinBytes)
   readonly #small = new Lane(limits.diskSmallWrites, limits.smallWriteBytes)
   #urgent: Call[] = []
+  /** Files of which a sync is under way. */
+  readonly #syncing = new Set<BlockFile>()
   #scheduled = false
   #stopped = false
   readonly #turn = () => {
@@ -208,7 +210,7 @@ export class DiskQueue {
 
   #start(): void {
     while (!this.#stopped && !this.#calls.isFull) {
-      const call = this.#urgent.shift() ?? this.#calls.next()
+      const call = this.#nextSync() ?? this.#calls.next()
       if (call === undefined) break
       this.#call(this.#calls, call)
     }
@@ -217,6 +219,24 @@ export class DiskQueue {
       if (call === undefined) break
       this.#call(this.#small, call)
     }
+  }
+
+  /** One at a time for a file: of two, the system tells only one that what both were to cover is lost. */
+  #nextSync(): Call | undefined {
+    const at = this.#urgent.findIndex(({ file }) => !this.#syncing.has(file))
+    if (at < 0) return undefined
+    const [call] = this.#urgent.splice(at, 1)
+    if (call !== undefined) this.#syncing.add(call.file)
+    return call
+  }
+
+  /** @returns those that wait for the same answer: what a failed sync should have covered, no later one does */
+  #synced(call: Call, error: FileError | null): Call[] {
+    this.#syncing.delete(call.file)
+    if (error === null) return []
+    const others = this.#urgent.filter(({ file }) => file === call.file)
+    this.#urgent = this.#urgent.filter(({ file }) => file !== call.file)
+    return others
   }
 
   #call(lane: Lane, call: Call): void {
@@ -242,9 +262,10 @@ export class DiskQueue {
   #answer(lane: Lane, call: Call, error: FileError | null, gotBytes: number): void {
     lane.running -= 1
     if (this.#stopped) return
+    const others = call.kind === 'sync' ? this.#synced(call, error) : []
     // First keep the disk busy, then tell the callers.
     if (lane === this.#calls) this.#start()
     else if (lane.waiting > 0) this.#schedule()
-    for (const waiter of call.waiters) waiter.diskDone(error, gotBytes)
+    for (const { waiters } of [call, ...others]) for (const waiter of waiters) waiter.diskDone(error, gotBytes)
   }
 }

@@ -1,6 +1,7 @@
 /** Making and reading a replica's marks file. It is preallocated: a mark never needs new space (C8). */
 import { limits } from '../limits.ts'
-import { type BlockFile, FileError, type Files } from './files.ts'
+import type { DiskQueue } from './disk-queue.ts'
+import { type BlockFile, type FileDone, FileError, type Files } from './files.ts'
 import {
   decodeCommitCount,
   decodeMark,
@@ -53,16 +54,18 @@ function* writeClean(file: BlockFile, fromBytes: number, endBytes: number): Step
 }
 
 /** Room for the marks of a larger volume, then its size; durable when the steps end. No sector of the old entries is touched. */
-export function* growMarksFile(file: BlockFile, fromBytes: number, toBytes: number): Steps<void> {
+export function* growMarksFile(queue: DiskQueue, file: BlockFile, fromBytes: number, toBytes: number): Steps<void> {
+  // In its turn among the other syncs of the file, which is in use.
+  const sync = (done: FileDone) => queue.sync(file, { diskDone: done })
   yield* writeClean(file, marksBytes(fromBytes), marksBytes(toBytes))
-  yield* wait((done) => file.sync(done))
+  yield* wait(sync)
   yield* writeSize(file, toBytes)
+  yield* wait(sync)
 }
 
 function* writeSize(file: BlockFile, sizeBytes: number): Steps<void> {
   const size = encodeGrownSize(sizeBytes)
   yield* wait((done) => file.write([size], size.length, grownSizeOffset, false, done))
-  yield* wait((done) => file.sync(done))
 }
 
 /** @throws UserError when it is missing: the folder itself is there */
@@ -86,7 +89,10 @@ export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Mark
     throw damaged(path, 'it is not the marks file of this volume')
   }
   // A crash came before the index had the new size: nobody was told that it has grown. A rebuilt index would believe it.
-  if (told.sizeBytes > volume.sizeBytes) yield* writeSize(file, volume.sizeBytes)
+  if (told.sizeBytes > volume.sizeBytes) {
+    yield* writeSize(file, volume.sizeBytes)
+    yield* wait((done) => file.sync(done))
+  }
   const count = decodeCommitCount(header)
   const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {

@@ -163,10 +163,9 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
       return
     }
     this.parts.syncs.request((error) => {
-      if (error !== null) {
-        this.parts.fail(error)
-        operation.failure = 'io'
-      }
+      if (error !== null) this.parts.fail(error)
+      // Also when another sync failed meanwhile: what that one forgot may be what this one was asked for.
+      if (this.parts.failed()) operation.failure = 'io'
       operation.part()
     })
   }

@@ -114,7 +114,7 @@ export class ReplicaSet {
     if (sizeBytes === fromBytes) return
     yield* this.#mustHaveRoom(marksBytes(sizeBytes) - marksBytes(fromBytes))
     const file = this.#marksFiles.get(volumeId)
-    if (file) yield* growMarksFile(file, fromBytes, sizeBytes)
+    if (file) yield* growMarksFile(queue, file, fromBytes, sizeBytes)
     commits.change({ kind: 'grow', number, sizeBytes })
     yield* wait((done) => commits.durable(done))
     replica.grow(sizeBytes)

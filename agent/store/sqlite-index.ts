@@ -40,6 +40,8 @@ export class SqliteOpener implements IndexOpener, Index {
   readonly #waiting = new Map<number, FileValueDone<unknown>>()
   #number = 0
   #logFd = -1
+  #isSyncing = false
+  #syncWaiters: FileDone[] = []
   #dead: FileError | null = null
   /** How often the log was written back, how long that took at most, and how long the log was then. */
   readonly checkpoints = { count: 0, longestMs: 0, mostPages: 0 }
@@ -87,7 +89,23 @@ export class SqliteOpener implements IndexOpener, Index {
       setImmediate(done, this.#dead)
       return
     }
-    fs.fdatasync(this.#logFd, (error) => done(error ? new FileError(error.code ?? 'EIO', error.message) : null))
+    this.#syncWaiters.push(done)
+    if (!this.#isSyncing) this.#sync()
+  }
+
+  /** One at a time: of two, the system tells only one that what both were to cover is lost. Who waits shares the next. */
+  #sync(): void {
+    const waiters = this.#syncWaiters
+    this.#syncWaiters = []
+    this.#isSyncing = true
+    fs.fdatasync(this.#logFd, (error) => {
+      this.#isSyncing = false
+      const failed = error ? new FileError(error.code ?? 'EIO', error.message) : null
+      const told = failed === null ? waiters : waiters.concat(this.#syncWaiters)
+      if (failed !== null) this.#syncWaiters = []
+      if (this.#syncWaiters.length > 0) this.#sync()
+      for (const done of told) done(failed)
+    })
   }
 
   close(done: FileDone): void {

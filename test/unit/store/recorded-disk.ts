@@ -64,6 +64,7 @@ class Inode {
   readonly cache: SparseBytes
   writes: Write[] = []
   syncs: Span[] = []
+  isSyncing = false
 
   constructor(path: string, base = new SparseBytes()) {
     this.path = path
@@ -408,13 +409,19 @@ class RecordedFile implements BlockFile {
   }
 
   sync(done: FileDone): void {
+    // Linux tells a lost write to one of them only, and the other one says that all is well.
+    if (this.#inode.isSyncing) throw new Error(`two syncs of ${this.#inode.path} at once`)
+    this.#inode.isSyncing = true
     const begin = this.#disk.tick()
     const effect = (how: 'half' | 'all' | 'drop') => {
       const end = this.#disk.tick()
       if (how !== 'drop') this.#inode.syncs.push({ begin, end })
       else this.#drop(end)
     }
-    this.#disk.call(this.#inode.path, 'sync', false, effect, done)
+    this.#disk.call(this.#inode.path, 'sync', false, effect, (error) => {
+      this.#inode.isSyncing = false
+      done(error)
+    })
   }
 
   /** What Linux may do when the disk refuses a page: it is clean from now on, and some day the old one is read again. */
