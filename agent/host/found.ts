@@ -39,7 +39,7 @@ export function describeFound(found: FoundStore): FoundFolder {
     const record = volumeRecordSchema.safeParse(records.get(`volume-${id}`)).data
     return { id, name: record?.known.volumeName ?? null, sizeBytes: record?.known.sizeBytes ?? null }
   })
-  const registers = [...records.keys()].filter((key) => key.startsWith('register-')).length
+  const registers = [...records.keys()].filter((key) => /^register-[0-9a-f]{32}$/.test(key)).length
   const kind = identity !== null ? 'main' : serverId !== null ? 'more' : 'blank'
   const folders = rememberedFolders({ records }).map(({ name, path }) => ({ name, path }))
   return { storeId, kind, serverId, volumes, registers, lastUsedMs, folders }

@@ -35,7 +35,7 @@ export const refusals = {
   notEmpty: (folder: StorageFolder) =>
     refusal(
       'folder-not-empty',
-      `The storage folder ${named(folder)} is still used${volumesOf(folder) === '' ? '' : `: ${volumesOf(folder)}`}.`,
+      `The storage folder ${named(folder)} is still used: ${volumesOf(folder) === '' ? 'what decides about a shared disk of this server lies there' : volumesOf(folder)}.`,
       'A storage folder can be removed only while nothing lies in it.',
     ),
   notBack: (folder: StorageFolder) =>

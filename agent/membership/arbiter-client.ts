@@ -1,6 +1,6 @@
 /** Questions to registers, here or at another server (E2, E4), and the answers to others' questions. */
 import { z } from 'zod'
-import type { ServerId } from '../kit/ids.ts'
+import type { ServerId, VolumeId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Links } from '../link/messages.ts'
@@ -50,10 +50,11 @@ export class ArbiterClient {
     this.#next = world.selfRun * 1_000_000 + 1
   }
 
-  /** @returns the way to one register's server */
-  at(arbiter: ServerId): ArbiterPort {
+  /** @returns the way to one volume's register at its server */
+  at(arbiter: ServerId, volumeId: VolumeId): ArbiterPort {
+    const { self, links, registers } = this.#world
     return {
-      reachable: () => arbiter === this.#world.self || this.#world.links.peer(arbiter)?.connected === true,
+      reachable: () => (arbiter === self ? registers.isHere(volumeId) : links.peer(arbiter)?.connected === true),
       ask: (request, done) => this.#ask(arbiter, request, done),
     }
   }

@@ -24,16 +24,47 @@ export type RegisterRequest =
 
 const keyOf = (volumeId: VolumeId): string => `register-${volumeId}`
 
+/**
+ * On which disk each register lies (E4): best on another one than the replica that it decides about. A register never
+ * moves; where it is, is known before it begins.
+ */
+export interface RegisterPlaces {
+  /** On a disk that is not there now, so nothing is known of it. Cheap: it is asked several times a second. */
+  isAway(volumeId: VolumeId): boolean
+  /** Where it lies, of one that is not away; null: nowhere. */
+  find(volumeId: VolumeId): Records | null
+  /** Where a new one is to lie, durably remembered when done; null: that failed. */
+  choose(volumeId: VolumeId, done: (records: Records | null) => void): void
+}
+
+/** All on one disk. */
+export const onePlace = (records: Records): RegisterPlaces => ({
+  isAway: () => false,
+  find: () => records,
+  choose: (_volumeId, done) => done(records),
+})
+
+/** @returns the configuration in a volume's register there, or null where there is no readable one */
+export function registerIn(records: Pick<Records, 'get'>, volumeId: VolumeId): Configuration | null {
+  const parsed = recordSchema.safeParse(records.get(keyOf(volumeId)))
+  return parsed.success ? parsed.data.current : null
+}
+
 export class Registers {
-  readonly #records: Records
+  readonly #places: RegisterPlaces
   /** Requests of one register are taken one after the other: a swap is decided only by what is durable. */
   readonly #busy = new Map<VolumeId, (() => void)[]>()
 
   /** Registers whose last record failed: what they hold in memory may not be durable, so they answer nothing (A3). */
   readonly #unsure = new Set<VolumeId>()
 
-  constructor(records: Records) {
-    this.#records = records
+  constructor(places: RegisterPlaces) {
+    this.#places = places
+  }
+
+  /** Whether a question about this volume can be answered: its register's disk is here, and took what it was given. */
+  isHere(volumeId: VolumeId): boolean {
+    return !this.#places.isAway(volumeId) && !this.#unsure.has(volumeId)
   }
 
   handle(request: RegisterRequest, answer: (answer: RegisterAnswer) => void): void {
@@ -48,23 +79,26 @@ export class Registers {
   }
 
   #run(volumeId: VolumeId, request: RegisterRequest, answer: (answer: RegisterAnswer) => void): void {
-    if (this.#unsure.has(volumeId)) {
+    const end = (said: RegisterAnswer) => {
       this.#done(volumeId)
-      answer({ outcome: 'failed', current: null })
-      return
+      answer(said)
     }
-    const current = this.#current(volumeId)
+    const failed = () => end({ outcome: 'failed', current: null })
+    if (!this.isHere(volumeId)) return failed()
+    const place = this.#places.find(volumeId)
+    const current = place === null ? null : registerIn(place, volumeId)
     const next = decide(current, request)
-    if (next === null) {
-      this.#done(volumeId)
-      answer(answerWithout(current, request))
-      return
+    if (next === null) return end(answerWithout(current, request))
+    const put = (records: Records | null) => {
+      if (records === null) return failed()
+      records.put(keyOf(volumeId), { current: next }, (failure) => {
+        if (failure !== null) this.#unsure.add(volumeId)
+        if (failure === null) end({ outcome: 'stored', current: next })
+        else failed()
+      })
     }
-    this.#records.put(keyOf(volumeId), { current: next }, (failure) => {
-      if (failure !== null) this.#unsure.add(volumeId)
-      this.#done(volumeId)
-      answer(failure === null ? { outcome: 'stored', current: next } : { outcome: 'failed', current: null })
-    })
+    if (place === null) this.#places.choose(volumeId, put)
+    else put(place)
   }
 
   #done(volumeId: VolumeId): void {
@@ -72,11 +106,6 @@ export class Registers {
     const next = waiting?.shift()
     if (next === undefined) this.#busy.delete(volumeId)
     else next()
-  }
-
-  #current(volumeId: VolumeId): Configuration | null {
-    const parsed = recordSchema.safeParse(this.#records.get(keyOf(volumeId)))
-    return parsed.success ? parsed.data.current : null
   }
 }
 

@@ -40,6 +40,11 @@ export class Creations {
     return this.#prepared.has(id) || this.#making.has(id)
   }
 
+  /** Where the replica of a volume lies that is being made. */
+  folderOf(id: VolumeId): StorageFolder | undefined {
+    return (this.#prepared.get(id) ?? this.#making.get(id))?.folder
+  }
+
   usesFolder(folder: StorageFolder): boolean {
     return [...this.#making.values(), ...this.#prepared.values()].some((each) => each.folder === folder)
   }
@@ -99,7 +104,7 @@ export class Creations {
   /** Asked a few times: the same creation asked twice is done once, and a lost answer proves nothing (E2). */
   #beginRegister(configuration: Configuration): Promise<'yes' | 'no' | 'unknown'> {
     return new Promise((resolve) => {
-      const arbiter = this.#engine.arbiters.at(configuration.arbiter.serverId)
+      const arbiter = this.#engine.arbiters.at(configuration.arbiter.serverId, configuration.volumeId)
       let isAsked = false
       const ask = (triesLeft: number) => {
         isAsked ||= arbiter.reachable()
@@ -212,7 +217,7 @@ export class Creations {
     for (const [id, prepared] of this.#prepared) {
       if (now < prepared.askAtMs || this.#preparations.has(id)) continue
       prepared.askAtMs = now + limits.registerReadMs
-      const arbiter = this.#engine.arbiters.at(prepared.record.known.arbiter.serverId)
+      const arbiter = this.#engine.arbiters.at(prepared.record.known.arbiter.serverId, id)
       if (!arbiter.reachable()) continue
       arbiter.ask({ operation: 'read', volumeId: id }, (answer) => {
         if (answer?.outcome === 'stored') this.#commit(id)

@@ -16,6 +16,7 @@ import type { ReplicaStore, Store } from '../store/replica.ts'
 import type { BlockDevice, BlockDevices } from './block-device.ts'
 import { Creations } from './creations.ts'
 import { Folders, leftByAbsence, type OpenFolder, type StorageFolder } from './folders.ts'
+import { RegisterPlaces } from './register-places.ts'
 import { routeControl, routeHot } from './routing.ts'
 import { Volume } from './volume.ts'
 import type { VolumeEvent } from './world.ts'
@@ -51,6 +52,7 @@ export class Engine implements LinkEvents, BlockDevices {
   readonly arbiters: ArbiterClient
   readonly creations: Creations
   readonly folders: Folders
+  readonly registerPlaces: RegisterPlaces
   readonly #byKey = new Map<number, Volume>()
   readonly #silence = new Silence()
   /** In which folder each open volume lies. */
@@ -63,7 +65,11 @@ export class Engine implements LinkEvents, BlockDevices {
     this.world = world
     const { links, clock, self } = world
     this.folders = new Folders(world, world.dir ?? '')
-    this.registers = new Registers(world.store.records)
+    this.registerPlaces = new RegisterPlaces(
+      this.folders,
+      (id) => this.#folderOf.get(id) ?? this.creations.folderOf(id),
+    )
+    this.registers = new Registers(this.registerPlaces)
     this.arbiters = new ArbiterClient({ self, selfRun: world.selfRun, links, clock, registers: this.registers })
     this.creations = new Creations(this)
     this.heartbeats = new Heartbeats({
@@ -110,7 +116,8 @@ export class Engine implements LinkEvents, BlockDevices {
 
   /** Whether anything lies in a folder, or is just being put there. */
   usesFolder(folder: StorageFolder): boolean {
-    return folder.volumes().length > 0 || folder.damaged.length > 0 || this.creations.usesFolder(folder)
+    const holds = folder.volumes().length > 0 || folder.damaged.length > 0
+    return holds || this.creations.usesFolder(folder) || this.registerPlaces.usesFolder(folder)
   }
 
   folderOf(id: VolumeId): OpenFolder | undefined {
@@ -149,7 +156,7 @@ export class Engine implements LinkEvents, BlockDevices {
       digest,
       writeShareBytes: () => shareOfLinks(this.volumes.size),
       silence: this.#silence,
-      arbiter: this.arbiters.at(known.arbiter.serverId),
+      arbiter: this.arbiters.at(known.arbiter.serverId, known.volumeId),
       record: new RecordFile(records, known.volumeId, record),
       store: replica,
       ownStore: this.#ownStore(folder),

@@ -391,3 +391,20 @@ test('a folder that was taken out of use by hand comes back with --take-over onl
     await mustBeEqual(lab)
   })
 })
+
+test('a preferred server whose disk fails still decides: its register lies on another disk than its copy', async () => {
+  await withLab({ folders: 1, witness: false }, async (lab) => {
+    assert.equal((await lab.volume('a')).folder, 'main')
+    await write(lab.uri('b'), 1, 11)
+    await mustExit(0, 'fault', lab.dir, 'a', 'disk-fail', '--folder', 'main')
+    await lab.waitAt('b', 'One copy')
+    await write(lab.uri('b'), 2, 22)
+    await mustRead(lab.uri('b'), 1, 11)
+    const refused = await command(lab, 'a', 'folder', 'remove', 'disk1')
+    assert.deepEqual([refused.code, /decides about a shared disk/.test(refused.said)], [1, true], refused.said)
+    await lab.kill('a')
+    await lab.start('a')
+    await lab.wait('Protected')
+    await lab.mustBeEqual()
+  })
+})

@@ -9,7 +9,7 @@ import type { MemberHost } from '../../../agent/membership/member-world.ts'
 import { type MemberMessageKind, memberMessages, type Tell } from '../../../agent/membership/messages.ts'
 import type { ArbiterPort } from '../../../agent/membership/proposer.ts'
 import { RecordFile, type VolumeRecord } from '../../../agent/membership/record.ts'
-import { Registers } from '../../../agent/membership/register.ts'
+import { onePlace, Registers } from '../../../agent/membership/register.ts'
 import type { Session } from '../../../agent/membership/session.ts'
 import type { Records, StoreDone, StoreFailure } from '../../../agent/store/replica.ts'
 import { idOf, quiet, seeded, VirtualClock, volume } from './world.ts'
@@ -125,7 +125,7 @@ export class Parties {
   constructor(count: number, configuration: Configuration, opened = false) {
     this.configuration = configuration
     this.registerRecords = new TimedRecords(this.clock)
-    this.registers = new Registers(this.registerRecords)
+    this.registers = new Registers(onePlace(this.registerRecords))
     this.registers.handle({ operation: 'create', configuration }, () => undefined)
     this.clock.pass(5)
     for (let index = 0; index < count; index += 1) {

@@ -3,7 +3,7 @@ import { beforeEach, describe, it } from 'node:test'
 import { InvariantBroken } from '../../../agent/kit/failure.ts'
 import { type Configuration, configurationSchema, relation } from '../../../agent/membership/configuration.ts'
 import { type Decision, Proposer } from '../../../agent/membership/proposer.ts'
-import { type RegisterAnswer, type RegisterRequest, Registers } from '../../../agent/membership/register.ts'
+import { onePlace, type RegisterAnswer, type RegisterRequest, Registers } from '../../../agent/membership/register.ts'
 import { a, b, first, next, ScriptedArbiter, SlowRecords, t, VirtualClock, volume } from './world.ts'
 
 describe('configurations (E1)', () => {
@@ -56,7 +56,7 @@ describe('registers: the compare-and-swap (E2, A3, E11)', () => {
   const one = first()
   beforeEach(() => {
     records = new SlowRecords()
-    registers = new Registers(records)
+    registers = new Registers(onePlace(records))
     answers = []
     ask({ operation: 'create', configuration: one })
     records.answer()
@@ -104,7 +104,7 @@ describe('registers: the compare-and-swap (E2, A3, E11)', () => {
   it('is made once, and only for a first configuration', () => {
     ask({ operation: 'create', configuration: first() })
     assert.deepEqual(outcomes(), ['other'])
-    const empty = new Registers(new SlowRecords())
+    const empty = new Registers(onePlace(new SlowRecords()))
     empty.handle({ operation: 'create', configuration: next(one, [a]) }, (answer) => answers.push(answer))
     empty.handle({ operation: 'swap', expectedId: one.id, configuration: next(one, [a]) }, (x) => answers.push(x))
     empty.handle({ operation: 'read', volumeId: volume }, (answer) => answers.push(answer))
