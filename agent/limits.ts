@@ -102,6 +102,12 @@ export const limits = {
   storeCloseMs: 10_000,
   /** Milliseconds between two attempts to write to a failed disk that it failed (C2). */
   failureRecordMs: 1_000,
+  /** Milliseconds after which a replica that could not grow to its volume's size tries again. */
+  growAgainMs: 5_000,
+  /** Milliseconds in which every server must have done its part of a person's change, and the arbiter decided it. */
+  changeAnswerMs: 15_000,
+  /** Milliseconds a deleted volume is kept: a week to notice. */
+  deletedKeepMs: 7 * 24 * 3_600_000,
   /** C8: slots that another server's writes may take of a disk without asking: 128 MiB, twice what a volume executes at
    * once; and the part of what is left that one of them is given at most. */
   creditSlots: 512,

@@ -38,6 +38,21 @@ export function eventWords(event: Event): EventWords {
       return say('trouble', `${server} stopped answering.`)
     case 'volume-created':
       return say('plain', `${volume} was created.`)
+    case 'volume-grown': {
+      const { sizeBytes } = event.details
+      const size = typeof sizeBytes === 'number' ? ` to ${formatBytes(sizeBytes)}` : ''
+      return say('plain', `${volume} was enlarged${size}. Computers see it when they connect again.`)
+    }
+    case 'volume-deleted':
+      return say('plain', `${volume} was deleted. It is kept for some days and can be restored.`)
+    case 'volume-restored':
+      return say('good', `${volume} was restored.`)
+    case 'volume-purged':
+      return say('plain', `${volume} was removed for good from ${server}.`)
+    case 'snapshot-made':
+      return say('plain', `A snapshot of ${volume} was made${named(event.details.snapshot)}.`)
+    case 'snapshot-deleted':
+      return say('plain', `A snapshot of ${volume} was deleted${named(event.details.snapshot)}.`)
     case 'volume-serving':
       return say('good', `${volume} is served here.`)
     case 'volume-waiting':
@@ -88,6 +103,8 @@ export function eventWords(event: Event): EventWords {
       return never(event.kind, 'eventWords')
   }
 }
+
+const named = (name: unknown): string => (typeof name === 'string' ? `: ${name}` : '')
 
 /** "fast (/mnt/fast)", behind `before`; empty where the event names no folder. */
 function folderOf({ details }: Event, before: string): string {

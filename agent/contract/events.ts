@@ -7,6 +7,12 @@ export const eventKind = z.enum([
   'peer-connected',
   'peer-lost',
   'volume-created',
+  'volume-grown', // details.sizeBytes
+  'volume-deleted', // offered to nobody any more; kept for some days
+  'volume-restored',
+  'volume-purged', // gone for good from this server's disk
+  'snapshot-made', // details.snapshot
+  'snapshot-deleted',
   'volume-serving',
   'volume-waiting',
   'server-left', // a replica left the in-sync set; details.reason as in replicaStatus

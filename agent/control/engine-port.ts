@@ -230,7 +230,7 @@ export class EnginePort implements AgentPort {
     const connected = isSelf || volume.world.links.peer(serverId)?.connected === true
     const joining = volume.resyncView.progress()?.joiner === serverId
     const inSync = known.inSync.includes(serverId)
-    const absence = volume.absences.get(serverId)
+    const absence = volume.people.absences.get(serverId)
     // Outside the set and cut off from it, this server cannot tell how the others stand.
     const knows = isSelf || phase === 'open' || connected
     // In the set until the others have decided, but it said that it takes no part.

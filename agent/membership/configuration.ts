@@ -13,6 +13,10 @@ export const configurationSchema = z.object({
   volumeId: idText.transform((text) => volumeId(text)),
   volumeName: z.string().regex(/^[a-z0-9][a-z0-9._-]{0,62}$/),
   sizeBytes: z.number().int().min(4096).multipleOf(4096),
+  /** Wall clock ms when a person deleted it: kept, mirrored, offered to nobody; null: it is in use. */
+  deletedMs: z.number().int().min(0).nullable().default(null),
+  /** A deleted one that is to be gone for good: each server removes its replica, `wipe` after overwriting every byte. */
+  purge: z.enum(['no', 'delete', 'wipe']).default('no'),
   /** Every write is durable at all members before it is acknowledged, as if each asked for FUA (W4). */
   writeThrough: z.boolean().default(false),
   arbiter: z.object({
@@ -60,7 +64,11 @@ export interface Successor {
   /** Whether all members of the present configuration have recorded it (E9), so that no older one is asked for (E1). The
    * proposer's own record does not say so: another member may have missed the step. */
   readonly presentWasOpened: boolean
+  readonly change?: VolumeChange
 }
+
+/** What a person changes of a volume while it lives: decided as who is in sync is decided (E2), so at every server or none. */
+export type VolumeChange = Partial<Pick<Configuration, 'volumeName' | 'sizeBytes' | 'deletedMs' | 'purge'>>
 
 /** @returns the configuration that follows `present` (E2). */
 export function successor(present: Configuration, options: Successor): Configuration {
@@ -71,6 +79,7 @@ export function successor(present: Configuration, options: Successor): Configura
   const history = [...present.history, { epoch: present.epoch, id: present.id }]
   return {
     ...present,
+    ...options.change,
     id: options.id,
     epoch: present.epoch + 1,
     replicas,
@@ -98,6 +107,8 @@ export function firstConfiguration(options: FirstConfiguration): Configuration {
     volumeId: options.volumeId,
     volumeName: options.volumeName,
     sizeBytes: options.sizeBytes,
+    deletedMs: null,
+    purge: 'no',
     writeThrough: options.writeThrough ?? false,
     arbiter: options.arbiter,
     replicas: servers.map((id) => ({ serverId: id, opened: 0 })),

@@ -4,7 +4,7 @@
  */
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import { type Configuration, successor } from './configuration.ts'
+import { type Configuration, successor, type VolumeChange } from './configuration.ts'
 import type { MemberHost, MemberPhase, MemberWorld } from './member-world.ts'
 import { type Decision, Proposer } from './proposer.ts'
 import { Removal } from './removal.ts'
@@ -80,6 +80,20 @@ export class Decisions {
     return true
   }
 
+  /**
+   * Proposes what a person wants changed, with the same set. `decided`: whether it is so now.
+   * @returns false when nothing can be proposed now: no session is open, or another decision is awaited
+   */
+  proposeChange(change: VolumeChange, decided: (won: boolean) => void): boolean {
+    const { phase, known } = this.#decider
+    if (phase !== 'open' || this.proposer.busy || this.#world.record.value.word !== null) return false
+    this.proposer.propose(known, this.#successor(known.inSync, change), (decision) => {
+      this.#decided(decision)
+      decided(decision.outcome === 'won')
+    })
+    return true
+  }
+
   /** C10, E2: a word of an earlier session whose decision is not known: swapping the same set in again shows it. */
   fenceIfWordIsOpen(): void {
     const { phase } = this.#decider
@@ -136,8 +150,8 @@ export class Decisions {
     this.#decider.nothingChanged()
   }
 
-  #successor(inSync: readonly ServerId[]): Configuration {
+  #successor(inSync: readonly ServerId[], change: VolumeChange = {}): Configuration {
     const { known, openedByAll: presentWasOpened } = this.#decider
-    return successor(known, { id: this.#world.random.id() as Configuration['id'], inSync, presentWasOpened })
+    return successor(known, { id: this.#world.random.id() as Configuration['id'], inSync, presentWasOpened, change })
   }
 }

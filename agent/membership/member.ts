@@ -31,7 +31,7 @@ import { type Waiting, waitingFor } from './waiting.ts'
 export class Member {
   readonly world: MemberWorld
   readonly #host: MemberHost
-  readonly #decisions: Decisions
+  readonly decisions: Decisions
   readonly #forming: Forming
   readonly #lease = new Lease()
   #phase: MemberPhase = 'outside'
@@ -41,13 +41,13 @@ export class Member {
   #stops = 0
   /** Which of its beginnings it tells about: the same words in another round are news to the leader. */
   #round = 0
-  #splitBrain = false
+  splitBrain = false
   #openedInThisRun = false
   /** A beginning that waits for another member's run to show on the links. */
   #awaitsLinks: (() => void) | null = null
   /** The configuration whose session the leader let open, which it does once all have recorded it. */
   #openedByAllId = ''
-  readonly #leaving: Leaving
+  readonly leaving: Leaving
   readonly stores: Stores
   /** Since when the own disk has been recording a session, in turned time, and after which stop; null while it is not. */
   #recording: { readonly stop: number; readonly sinceMs: number } | null = null
@@ -55,9 +55,9 @@ export class Member {
   constructor(world: MemberWorld, host: MemberHost) {
     this.world = world
     this.#host = host
-    this.#decisions = new Decisions(world, host, this)
+    this.decisions = new Decisions(world, host, this)
     const runOf = (server: ServerId) => this.#runOf(server)
-    this.#leaving = new Leaving({
+    this.leaving = new Leaving({
       clock: world.clock,
       runOf,
       send: (to, reason) => this.#sendOrTake(to, 'member.leave', { configurationId: this.known.id, reason }),
@@ -70,7 +70,7 @@ export class Member {
       send: (to, body) => this.#sendOrTake(to, 'member.store', body),
       heard: () => this.#awaitsLinks?.(),
       doubted: () => this.#doubted(),
-      alarm: (server, remembered, found) => this.#decisions.tellOlderStore(server ?? world.self, remembered, found),
+      alarm: (server, remembered, found) => this.decisions.tellOlderStore(server ?? world.self, remembered, found),
     })
     this.#forming = new Forming({
       self: world.self,
@@ -80,7 +80,7 @@ export class Member {
       mayOpen,
       settle: (session, tells, done) => host.settle(session, tells, done),
       turnedMs: () => world.silence.turnedMs,
-      vectorWasUsed: () => this.#decisions.renew(),
+      vectorWasUsed: () => this.decisions.renew(),
     })
   }
 
@@ -88,10 +88,10 @@ export class Member {
     return this.world.record.value.known
   }
   get proposer(): Proposer {
-    return this.#decisions.proposer
+    return this.decisions.proposer
   }
   get removal(): Removal {
-    return this.#decisions.removal
+    return this.decisions.removal
   }
   get phase(): MemberPhase {
     return this.#phase
@@ -101,12 +101,6 @@ export class Member {
   }
   get openedByAll(): boolean {
     return this.#openedByAllId === this.known.id
-  }
-  get splitBrain(): boolean {
-    return this.#splitBrain
-  }
-  get leaveReason(): string {
-    return this.#leaving.reason
   }
   get inSet(): boolean {
     return this.known.inSync.includes(this.world.self)
@@ -123,7 +117,7 @@ export class Member {
 
   /** Begins this run's part, from what the record says. */
   start(): void {
-    this.#decisions.removal.startedAt(this.world.record.value.opened?.inSync ?? [])
+    this.decisions.removal.startedAt(this.world.record.value.opened?.inSync ?? [])
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
   }
@@ -135,9 +129,9 @@ export class Member {
 
   /** E3: whether this heartbeat is answered for this volume; an answer is remembered. */
   answerHeartbeat(from: ServerId, session: number): boolean {
-    if (this.#phase !== 'open' || this.#session?.number !== session || this.#decisions.removal.isBeingLeftOut(from))
+    if (this.#phase !== 'open' || this.#session?.number !== session || this.decisions.removal.isBeingLeftOut(from))
       return false
-    this.#decisions.removal.answered(from)
+    this.decisions.removal.answered(from)
     return true
   }
 
@@ -153,20 +147,20 @@ export class Member {
     const stands = relation(configuration, this.known)
     if (stands === 'same' || stands === 'older') return false
     if (stands === 'strange') {
-      if (!this.#splitBrain) this.#decisions.tellSplitBrain(configuration)
-      this.#splitBrain = true
+      if (!this.splitBrain) this.decisions.tellSplitBrain(configuration)
+      this.splitBrain = true
       return false
     }
     const before = this.known
     // A decision that leaves the joiner of our word in or out ends the word (C10).
     const peers = this.stores.list()
     this.world.record.save({ known: configuration, word: null, prepared: false, peers }, () => undefined)
-    this.#decisions.removal.newConfiguration()
-    this.#decisions.tellChanges(before, configuration, this.#leaving.reason)
+    this.decisions.removal.newConfiguration()
+    this.decisions.tellChanges(before, configuration, this.leaving.reason)
     for (const replica of configuration.replicas) this.tellKnown(replica.serverId)
     if (this.inSet) this.#beginForming()
     else this.#goOutside()
-    this.#decisions.proposer.learned(configuration)
+    this.decisions.proposer.learned(configuration)
     return true
   }
 
@@ -177,14 +171,14 @@ export class Member {
     const before = this.#session?.runs.get(peer)
     if (before !== undefined && before !== run) {
       // Its new run is its word that the old one has stopped (E3).
-      this.#decisions.removal.restarted(peer, this.#phase === 'open')
+      this.decisions.removal.restarted(peer, this.#phase === 'open')
       this.#beginForming()
     }
-    if (this.#phase === 'left' && this.#leaving.reason !== 'left' && !this.#leaving.toldRun(peer, run)) {
+    if (this.#phase === 'left' && this.leaving.reason !== 'left' && !this.leaving.toldRun(peer, run)) {
       // Who was told the word has ended, and its new run may need this server to go on: in a new session, as any other.
-      this.#decisions.removal.restarted(peer, false)
+      this.decisions.removal.restarted(peer, false)
       this.#beginForming()
-    } else if (this.#phase === 'left') this.#leaving.say(peer)
+    } else if (this.#phase === 'left') this.leaving.say(peer)
     this.#awaitsLinks?.()
     if (this.leads) this.#forming.onRun(peer, run)
     else if (this.#phase === 'gathering' && peer === leaderOf(this.known)) this.#sendTell()
@@ -195,10 +189,10 @@ export class Member {
   tick(): void {
     this.#considerRemoval()
     this.#forming.tick()
-    if (this.#phase === 'left') this.#leaving.repeat(this.#others())
+    if (this.#phase === 'left') this.leaving.repeat(this.#others())
     this.stores.tick()
-    this.#decisions.fenceIfWordIsOpen()
-    this.#decisions.lookAtRegister()
+    this.decisions.fenceIfWordIsOpen()
+    this.decisions.lookAtRegister()
   }
 
   /**
@@ -215,26 +209,26 @@ export class Member {
     this.#stops += 1
     this.world.log.warn({ volume: this.world.volumeId, reason }, 'leaving the in-sync set')
     this.#host.stopServing(() => undefined)
-    this.#leaving.begin(reason, this.#others())
+    this.leaving.begin(reason, this.#others())
     return true
   }
 
   /** E7: this server and all others of the set said that they stop: nobody is left to decide, and the set stays. */
   everybodyStops(): boolean {
-    const hasLeft = this.#phase === 'left' && this.#leaving.reason === 'left'
+    const hasLeft = this.#phase === 'left' && this.leaving.reason === 'left'
     return hasLeft && this.#others().every((id) => this.removal.stopsAsPlanned(id))
   }
 
-  /** C10: proposes the joiner's membership; the word must be durable everywhere. `decided` comes before learning. */
-  proposeJoin(joiner: ServerId, decided: (joined: boolean) => void): boolean {
-    return this.#decisions.proposeJoin(joiner, decided)
+  /** Ends its part for good, so that the replica can be removed. */
+  retire(drained: () => void): void {
+    this.#goOutside(drained)
   }
 
   /** What keeps the volume from being served here, for people. */
   waiting(): Waiting {
     return waitingFor({
       phase: this.#phase,
-      splitBrain: this.#splitBrain,
+      splitBrain: this.splitBrain,
       mayAnswerRead: this.mayAnswerRead(),
       missing: this.#others().some((other) => this.world.links.peer(other)?.connected !== true),
       anyLossy: () => this.#host.anyLossy(),
@@ -274,10 +268,10 @@ export class Member {
 
   #onLeave(from: ServerId, configurationId: string, reason: string): void {
     if (configurationId !== this.known.id) return this.tellKnown(from)
-    this.#decisions.removal.left(from, reason)
+    this.decisions.removal.left(from, reason)
     // Both gave their word: the lower id takes its own back, the other one keeps to its (nobody else could decide). Planned
     // stops stand (E7): when all stop together nobody is left out, and the set stays.
-    const bothPlanned = this.#leaving.reason === 'left' && reason === 'left'
+    const bothPlanned = this.leaving.reason === 'left' && reason === 'left'
     if (this.#phase === 'left' && this.world.self < from && !bothPlanned) this.#beginForming()
     this.#considerRemoval()
   }
@@ -344,8 +338,8 @@ export class Member {
         if (failedOrStale(failure !== null)) return
         this.#phase = 'recorded'
         this.#told = null
-        this.#leaving.reason = ''
-        this.#decisions.removal.sessionRecorded(configuration)
+        this.leaving.reason = ''
+        this.decisions.removal.sessionRecorded(configuration)
         this.#lease.start(session.others)
         this.#host.sessionRecorded(session, time)
         this.#sendOrTake(leaderOf(configuration), 'form.recorded', { session: number })
@@ -366,7 +360,7 @@ export class Member {
       this.#host.tellPeople('serving', {})
     }
     // E3: not before the leases of those who are no longer in the set have run out.
-    const waitMs = this.#decisions.removal.barrierMs(session.configuration)
+    const waitMs = this.decisions.removal.barrierMs(session.configuration)
     if (waitMs <= 0) open()
     else this.world.clock.after(waitMs, open)
   }
@@ -388,7 +382,7 @@ export class Member {
     })
   }
 
-  #goOutside(): void {
+  #goOutside(drained = () => this.#host.outside()): void {
     this.#awaitsLinks = null
     const stop = ++this.#stops
     this.#phase = 'outside'
@@ -396,7 +390,7 @@ export class Member {
     this.#told = null
     this.#forming.stop()
     this.#host.stopServing(() => {
-      if (stop === this.#stops) this.#host.outside()
+      if (stop === this.#stops) drained()
     })
   }
 
@@ -416,7 +410,7 @@ export class Member {
   }
 
   #considerRemoval(): void {
-    this.#decisions.considerRemoval(this.#others(), this.#openedInThisRun)
+    this.decisions.considerRemoval(this.#others(), this.#openedInThisRun)
   }
 
   nothingChanged(): void {
@@ -426,7 +420,7 @@ export class Member {
   #mayBegin(): boolean {
     // Settling, too: an attempt that could not settle everything is tried again.
     const ready = this.#phase === 'gathering' || this.#phase === 'settling'
-    return ready && !this.#splitBrain && !this.proposer.busy && this.world.record.value.word === null
+    return ready && !this.splitBrain && !this.proposer.busy && this.world.record.value.word === null
   }
 
   #others(): ServerId[] {

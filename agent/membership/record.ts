@@ -46,6 +46,7 @@ export class RecordFile {
   readonly #records: Records
   readonly #key: string
   #value: VolumeRecord
+  #removed = false
 
   constructor(records: Records, volumeId: VolumeId, value: VolumeRecord) {
     this.#records = records
@@ -57,10 +58,16 @@ export class RecordFile {
     return this.#value
   }
 
+  /** The volume is gone: the record too, and nothing late brings it back. */
+  remove(done: StoreDone): void {
+    this.#removed = true
+    this.#records.put(this.#key, null, done)
+  }
+
   /** Changes some fields; puts of one record are taken in order, so a later `done` covers the earlier ones. */
   save(changes: Partial<VolumeRecord>, done: StoreDone): void {
     this.#value = { ...this.#value, ...changes }
-    this.#records.put(this.#key, this.#value, done)
+    if (!this.#removed) this.#records.put(this.#key, this.#value, done)
   }
 }
 

@@ -12,6 +12,8 @@ import type { Copier } from './copier.ts'
 export interface PieceWalkWorld {
   readonly clock: Clock
   readonly store: ReplicaStore
+  /** Of the volume, as decided. */
+  sizeBytes(): number
   readonly copier: Copier
   acquire(use: Use): void
   release(use: Use): void
@@ -112,7 +114,7 @@ export class PieceWalk {
   }
 
   #lengthOf(region: number): number {
-    return Math.min(limits.regionBytes, this.#world.store.sizeBytes - region * limits.regionBytes)
+    return Math.min(limits.regionBytes, this.#world.sizeBytes() - region * limits.regionBytes)
   }
 
   #pump(): void {

@@ -152,11 +152,14 @@ export class Resync {
   /** C4: what changed here after the epoch that the joiner last opened, and what is in doubt there. */
   #regions(markedThere: readonly { first: number; last: number }[]): number[] {
     const regions = new Set<number>()
+    // The store may be larger already, for a growth that is not decided yet.
+    const regionCount = Math.ceil(this.#world.sizeBytes() / limits.regionBytes)
     for (const [region, facts] of this.#world.store.regions()) {
+      if (region >= regionCount) break
       if (facts.marked || facts.stamp > this.#joinerOpenedEpoch) regions.add(region)
     }
     for (const range of markedThere) {
-      const last = Math.min(range.last, this.#world.store.regionCount - 1)
+      const last = Math.min(range.last, regionCount - 1)
       for (let region = range.first; region <= last; region += 1) regions.add(region)
     }
     return [...regions].sort((one, other) => one - other)

@@ -12,6 +12,8 @@ import { planSettling, type SettlePiece, type Told } from './settle-plan.ts'
 export interface SettlerWorld {
   readonly self: ServerId
   readonly store: ReplicaStore
+  /** Of the volume, as decided. */
+  sizeBytes(): number
   readonly copier: Copier
   readonly send: MirrorSend
 }
@@ -42,7 +44,7 @@ export class Settler {
     done: (settled: boolean) => void,
   ): () => number {
     this.#orders.clear()
-    const plan = planSettling(tells, this.#world.store.sizeBytes)
+    const plan = planSettling(tells, this.#world.sizeBytes())
     let next = 0
     // One piece of the plan after the other: later ones may correct earlier ones; a piece itself runs in parallel.
     const step = (failed: boolean): void => {

@@ -2,6 +2,7 @@
  * The simulator's storage folder: the real store's logic over a disk and an index in memory, with handed-in time and
  * chance. One of these is one disk of one machine; it outlives the agents that open it.
  */
+import { lifeClock } from '../kit/life-clock.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
 import { type CoreStore, openCore } from './core.ts'
 import { type DiskFault, type DiskTuning, MemoryFiles } from './memory-files.ts'
@@ -35,7 +36,7 @@ export class MemoryDisk {
     const life = this.#life
     // The clock of one life: after a kill no turn and no timer of the dead agent comes any more.
     const alive = () => life === this.#life
-    const clock = boundTo(this.#clock, alive)
+    const clock = lifeClock(this.#clock, alive)
     const sumPages = this.#sumPages === undefined ? {} : { sumPages: this.#sumPages }
     const options = { clock, random: this.#random, log: this.#log, bootId: this.#boot, ...sumPages }
     openCore({ ...options, files: this.#files, opener: this.#index.opener() }, (error, store) => {
@@ -106,18 +107,5 @@ export class MemoryDisk {
   /** Whether it was ever told to leave little. */
   get wasSmall(): boolean {
     return this.#files.wasSmall
-  }
-}
-
-function boundTo(clock: Clock, alive: () => boolean): Clock {
-  const guarded = (fire: () => void) => () => {
-    if (alive()) fire()
-  }
-  return {
-    monotonicMs: () => clock.monotonicMs(),
-    leaseMs: () => clock.leaseMs(),
-    wallMs: () => clock.wallMs(),
-    after: (delayMs, fire) => clock.after(delayMs, guarded(fire)),
-    nextTurn: (fire) => clock.nextTurn(guarded(fire)),
   }
 }

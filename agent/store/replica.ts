@@ -95,6 +95,8 @@ export interface ReplicaStore {
   readonly failed: boolean
   /** Age in ms of the oldest write, zero, discard, mark or sync that the disk has not answered yet; 0 when none (E8). */
   oldestPendingMs(): number
+  /** Calls back when no call is under way; whoever asks begins none any more. */
+  whenIdle(done: () => void): void
   /** Bytes allocated in slots for this replica. */
   allocatedBytes(): number
 }

@@ -39,6 +39,13 @@ export class VolumeClient implements BlockClient {
     this.gone = gone
   }
 
+  /** The volume was deleted: nothing of this client is started or answered any more. */
+  leave(): void {
+    if (this.#connection.closed) return
+    this.detach()
+    this.gone()
+  }
+
   read(offsetBytes: number, lengthBytes: number, done: ReadDone): void {
     this.#check(offsetBytes, lengthBytes, limits.requestBytes)
     this.#host.submitRead(this.#connection, offsetBytes, lengthBytes, done)

@@ -1,6 +1,7 @@
 /** One agent's engine: its volumes, the registers it keeps for others, and the traffic between servers. */
 import { z } from 'zod'
 import { isIdText, type ServerId, type VolumeId, volumeId } from '../kit/ids.ts'
+import { lifeClock } from '../kit/life-clock.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
 import { limits, shareOfLinks } from '../limits.ts'
 import { type LinkEvents, type Links, type Message, volumeKeyOf } from '../link/messages.ts'
@@ -14,6 +15,7 @@ import type { OwnStore } from '../membership/stores.ts'
 import type { Digest } from '../mirror/copier.ts'
 import type { ReplicaStore, Store } from '../store/replica.ts'
 import type { BlockDevice, BlockDevices } from './block-device.ts'
+import { Changes } from './changes.ts'
 import { Creations } from './creations.ts'
 import { Folders, leftByAbsence, type OpenFolder, type StorageFolder } from './folders.ts'
 import { RegisterPlaces } from './register-places.ts'
@@ -51,6 +53,7 @@ export class Engine implements LinkEvents, BlockDevices {
   readonly registers: Registers
   readonly arbiters: ArbiterClient
   readonly creations: Creations
+  readonly changes: Changes
   readonly folders: Folders
   readonly registerPlaces: RegisterPlaces
   readonly #byKey = new Map<number, Volume>()
@@ -72,6 +75,7 @@ export class Engine implements LinkEvents, BlockDevices {
     this.registers = new Registers(this.registerPlaces)
     this.arbiters = new ArbiterClient({ self, selfRun: world.selfRun, links, clock, registers: this.registers })
     this.creations = new Creations(this)
+    this.changes = new Changes(this)
     this.heartbeats = new Heartbeats({
       links,
       clock,
@@ -96,7 +100,9 @@ export class Engine implements LinkEvents, BlockDevices {
     for (const record of found) {
       const { volumeId: id, volumeName } = record.known
       const replica = replicas.get(id)
-      if (replica === undefined) folder.damaged.push(`volume ${volumeName}: its replica is missing`)
+      if (replica === undefined && record.known.purge !== 'no')
+        folder.store.records.put(recordKey(id), null, () => undefined)
+      else if (replica === undefined) folder.damaged.push(`volume ${volumeName}: its replica is missing`)
       else if (this.volumes.has(id) || this.creations.has(id))
         folder.damaged.push(`volume ${volumeName}: it is in another storage folder, too`)
       else if (record.prepared) this.creations.resume(record, replica, folder)
@@ -143,9 +149,11 @@ export class Engine implements LinkEvents, BlockDevices {
 
   open(record: VolumeRecord, replica: ReplicaStore, folder: OpenFolder): void {
     const { known } = record
-    const { self, selfRun, links, clock, random, log, digest } = this.world
+    const { self, selfRun, links, random, log, digest } = this.world
+    // After its end no timer of it may come back to a replica that is gone.
+    const clock = lifeClock(this.world.clock, () => this.volumes.get(known.volumeId) === volume)
     const { records } = folder.store
-    const volume = new Volume({
+    const volume: Volume = new Volume({
       self,
       selfRun,
       volumeId: known.volumeId,
@@ -160,6 +168,7 @@ export class Engine implements LinkEvents, BlockDevices {
       record: new RecordFile(records, known.volumeId, record),
       store: replica,
       ownStore: this.#ownStore(folder),
+      growStore: (sizeBytes, done) => folder.store.growReplica(known.volumeId, sizeBytes, done),
       records,
       send: (to, kind, body) => this.#sendMirror(to, kind, body),
       event: (kind, details) => this.world.event(kind, known.volumeName, details),
@@ -192,18 +201,29 @@ export class Engine implements LinkEvents, BlockDevices {
   /** Whether a volume of this id or name, or with the same short key on the links, is here, or in a folder that is away. */
   has(name: string, id: VolumeId): boolean {
     if (this.#byKey.has(volumeKeyOf(id)) || this.folders.absentName(name)) return true
-    for (const volume of this.volumes.values()) if (volume.name === name) return true
-    return false
+    return this.isNamed(name)
+  }
+
+  /** It has ended, and nothing of it uses the replica any more. */
+  forget(volume: Volume): void {
+    this.volumes.delete(volume.world.volumeId)
+    this.#byKey.delete(volume.key)
+    this.#folderOf.delete(volume.world.volumeId)
+  }
+
+  /** Whether a volume that is in use has this name. */
+  isNamed(name: string): boolean {
+    return this.find(name) !== undefined
   }
 
   // --- BlockDevices -----------------------------------------------------------------------------------------------
 
   list(): readonly BlockDevice[] {
-    return [...this.volumes.values()]
+    return [...this.volumes.values()].filter((volume) => !volume.deleted)
   }
 
   find(name: string): BlockDevice | undefined {
-    for (const volume of this.volumes.values()) if (volume.name === name) return volume
+    for (const volume of this.volumes.values()) if (volume.name === name && !volume.deleted) return volume
     return undefined
   }
 
@@ -251,6 +271,9 @@ export class Engine implements LinkEvents, BlockDevices {
         return this.arbiters.onAsk(from, body)
       case 'register.answer':
         return this.arbiters.onAnswer(from, body)
+      case 'change.ask':
+      case 'change.answer':
+        return this.changes.onMessage(from, kind, body)
       case 'create.prepare':
       case 'create.prepared':
       case 'create.commit':
@@ -304,6 +327,7 @@ export class Engine implements LinkEvents, BlockDevices {
     for (const folder of this.folders.newlyFailed()) this.#folderFailed(folder)
     for (const volume of this.volumes.values()) volume.tick()
     this.creations.tick()
+    this.changes.tick()
     this.folders.tick()
     this.world.clock.after(tickMs, () => this.#tick())
   }

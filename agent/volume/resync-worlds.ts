@@ -15,6 +15,7 @@ export function resyncWorld(volume: Volume, send: MirrorSend): ResyncWorld {
   return {
     clock,
     store,
+    sizeBytes: () => volume.sizeBytes,
     copier: volume.copier,
     send,
     acquire: (use) => volume.policing.acquire(use),
@@ -24,7 +25,7 @@ export function resyncWorld(volume: Volume, send: MirrorSend): ResyncWorld {
     inHistory: (openedId) =>
       openedId === null || (isIdText(openedId) && contains(member.known, configurationId(openedId))),
     arbiterAnswers: (done) => member.proposer.read(member.known, (current) => done(current !== null)),
-    propose: (joiner, decided) => member.proposeJoin(joiner, decided),
+    propose: (joiner, decided) => member.decisions.proposeJoin(joiner, decided),
     tellPeople: (kind, joiner, details) => volume.tellPeople(`resync-${kind}`, { server: joiner, ...details }),
   }
 }

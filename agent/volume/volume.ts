@@ -31,9 +31,11 @@ import { beatOf } from './beat.ts'
 import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import { type ClientHost, VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
+import { Growth } from './growth.ts'
 import type { Hold } from './hold.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
+import { People } from './people.ts'
 import { Reads } from './reads.ts'
 import { repairWorld } from './repair-world.ts'
 import { type Connection, ReadRequest, type RequestHost, WriteRequest, type WriteWish } from './requests.ts'
@@ -66,8 +68,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly resyncView = new ResyncView(this)
   readonly clients = new Set<VolumeClient>()
   readonly sendMirror: MirrorSend
-  /** Since when and why servers are out of the set, as this run saw it. */
-  readonly absences = new Map<ServerId, { readonly reason: string; readonly sinceMs: number }>()
+  readonly people = new People(this)
+  readonly #growth: Growth
   /** Whether the other members say that they reach the arbiter, for people. */
   readonly reachingArbiter = new Map<ServerId, boolean>()
   readonly beat: BeatVolume
@@ -88,7 +90,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly #runs = new Map<ServerId, number>()
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
   #brokenBy: 'disk-full' | 'disk-failed' | null = null
-  #toldWaiting = ''
 
   constructor(world: VolumeWorld) {
     this.world = world
@@ -134,7 +135,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.flusher = new Flusher({ clock: turned, store, send, ownReplicaFailed })
     this.copier = new Copier({ volumeKey: this.key, links, store, digest, send })
     this.copyTarget = new CopyTarget({ store, digest, send, ownReplicaFailed })
-    this.settler = new Settler({ self, store, copier: this.copier, send })
+    this.settler = new Settler({ self, store, sizeBytes: () => this.sizeBytes, copier: this.copier, send })
+    this.#growth = new Growth(world)
     this.member = new Member(world, this)
     this.joinMember = new JoinMember({
       outgoing: this.outgoing,
@@ -170,7 +172,10 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     return this.member.known.volumeName
   }
   get sizeBytes(): number {
-    return this.store.sizeBytes
+    return this.member.known.sizeBytes
+  }
+  get deleted(): boolean {
+    return this.member.known.deletedMs !== null
   }
   get writeThrough(): boolean {
     return this.member.known.writeThrough
@@ -241,6 +246,13 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.writes.start(request)
   }
 
+  /** Ends for good: calls back when nothing of it uses the replica any more. */
+  retire(done: () => void): void {
+    this.stopping = true
+    for (const client of [...this.clients]) client.leave()
+    this.member.retire(() => this.store.whenIdle(done))
+  }
+
   steerScrub(action: 'now' | 'stop'): void {
     if (action === 'now') this.scrub.now()
     else this.scrub.stop()
@@ -286,7 +298,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     let open = 4
     const one = () => {
       open -= 1
-      if (open === 0) drained()
+      if (open === 0) this.#growth.complete(drained)
     }
     this.outgoing.endSession(one)
     this.incoming.refuse(one)
@@ -352,7 +364,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
       if (write instanceof WriteRequest) write.answer('unknown-outcome')
     })
     this.incoming.forgetNames()
-    const slow = this.member.leaveReason.startsWith('disk')
+    const slow = this.member.leaving.reason.startsWith('disk')
     if (!this.stopping) this.joiner.start(slow ? limits.returnBackoffMs * 2 : 0)
     this.world.changed()
   }
@@ -372,12 +384,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   }
 
   tellPeople(kind: VolumeEvent, details: Record<string, string | number>): void {
-    const server = this.member.known.replicas.find((replica) => replica.serverId === details.server)?.serverId
-    if (kind === 'left' && server !== undefined) {
-      this.absences.set(server, { reason: String(details.reason), sinceMs: this.world.clock.wallMs() })
-    }
-    this.world.event(kind, kind === 'joined' ? { ...details, ...this.resyncView.howItJoined(details.server) } : details)
-    this.world.changed()
+    this.people.tell(kind, details)
   }
 
   /** Another server's link shows a run; its old one's attempt and numbers are void. */
@@ -414,16 +421,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.spaceGiver.tick()
     // A link's backlog shrinks without a request of this volume leaving.
     this.writes.pump()
-    this.#tellWaiting()
-  }
-
-  /** Serving and waiting change also by time alone (leases), so it is looked at again and again. */
-  #tellWaiting(): void {
-    const waiting = this.member.waiting()
-    if (waiting === this.#toldWaiting) return
-    this.#toldWaiting = waiting
-    if (waiting !== 'none' && waiting !== 'forming') this.world.event('waiting', { for: waiting })
-    this.world.changed()
+    this.people.look()
+    if (this.deleted) for (const client of [...this.clients]) client.leave()
   }
 
   ownReplicaFailed(failure: StoreFailure): void {

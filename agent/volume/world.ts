@@ -2,7 +2,7 @@ import type { ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import type { MemberWorld } from '../membership/member-world.ts'
 import type { Digest } from '../mirror/copier.ts'
-import type { Records, ReplicaStore } from '../store/replica.ts'
+import type { Records, ReplicaStore, StoreDone } from '../store/replica.ts'
 
 /** What people are told about a volume; the engine turns it into the activity list. */
 export type VolumeEvent =
@@ -19,11 +19,19 @@ export type VolumeEvent =
   | 'scrub-ended'
   | 'resync-paused'
   | 'resync-continued'
+  | 'deleted'
+  | 'restored'
+  | 'purged'
+  | 'grown'
+  | 'image-made'
+  | 'image-deleted'
 
 /** What a volume needs of the agent around it. */
 export interface VolumeWorld extends MemberWorld {
   readonly store: ReplicaStore
   readonly records: Records
+  /** Makes the replica here larger; durable when done. */
+  growStore(sizeBytes: number, done: StoreDone): void
   readonly digest: Digest
   /** Bytes of writes that this volume may execute at once beside the agent's other volumes (limits.ts shareOfLinks). */
   writeShareBytes(): number

@@ -30,8 +30,11 @@ export class ServerClock implements Clock {
   leaseMs(): number {
     return this.monotonicMs()
   }
+  /** Somebody sets the calendar. */
+  wallAheadMs = 0
+
   wallMs(): number {
-    return 1_800_000_000_000 + this.#world.nowMs
+    return 1_800_000_000_000 + this.#world.nowMs + this.wallAheadMs
   }
   after(delayMs: number, fire: () => void): Timer {
     return this.#world.after(delayMs / this.#rate, () => this.#run(true, fire))

@@ -173,7 +173,7 @@ describe('members of one volume', () => {
     parties.run(500)
     const joined: boolean[] = []
     assert.equal(
-      parties.party(0).member.proposeJoin(b, (is) => joined.push(is)),
+      parties.party(0).member.decisions.proposeJoin(b, (is) => joined.push(is)),
       true,
     )
     parties.run(500)

@@ -116,6 +116,7 @@ export class ResyncPair {
       store,
       copier: this.copier,
       send,
+      sizeBytes: () => this.source.replica.sizeBytes,
       acquire: (use) => this.policing.acquire(use),
       release: (use) => this.policing.release(use),
       joinerAlive: () => this.connected,

@@ -87,7 +87,13 @@ describe('settling (E9, C2, C7)', () => {
       const target = new CopyTarget({ store, digest, send, ownReplicaFailed })
       target.accept(session, 0)
       const copier = new Copier({ volumeKey: 1, links, store, digest, send })
-      sides.push({ id, disk, target, copier, settler: new Settler({ self: id, store, copier, send }) })
+      sides.push({
+        id,
+        disk,
+        target,
+        copier,
+        settler: new Settler({ self: id, store, sizeBytes: () => store.sizeBytes, copier, send }),
+      })
     }
   })
   const settle = (tells: [Told, Told, Told]): boolean | undefined => {

@@ -1,0 +1,191 @@
+/**
+ * What a person changes of volumes that live: their size, their deletion and its taking back, their end. Each is decided
+ * as a configuration (E2), so that every server does it or none, also one that was away. A growth is first made
+ * everywhere, then decided; an end is first decided, then done, each server by itself.
+ */
+import type { ServerId, VolumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
+import type { VolumeChange } from '../membership/configuration.ts'
+import { type ChangeProblem, ChangeQuestion, type ChangeTask, changeMessages, refusalOf, refuse } from './change.ts'
+import type { Engine } from './engine.ts'
+import { Removals } from './removals.ts'
+import type { Volume } from './volume.ts'
+
+/** A recently deleted volume, for people. Times are wall clock ms; `goneMs`: when it is removed by itself. */
+export interface DeletedVolume {
+  readonly id: VolumeId
+  readonly name: string
+  readonly sizeBytes: number
+  readonly deletedMs: number
+  readonly goneMs: number
+  /** It is just being overwritten here. */
+  readonly wiping: { readonly doneBytes: number; readonly totalBytes: number } | null
+}
+
+const lookAgainMs = 25
+
+export class Changes {
+  readonly #engine: Engine
+  readonly #removals: Removals
+  readonly #questions = new Map<number, ChangeQuestion>()
+  #lastRequest = 0
+
+  constructor(engine: Engine) {
+    this.#engine = engine
+    this.#removals = new Removals(engine)
+  }
+
+  deleted(): readonly DeletedVolume[] {
+    const kept = [...this.#engine.volumes.values()].flatMap(({ member: { known } }) => {
+      const { volumeId: id, volumeName: name, sizeBytes, deletedMs, purge } = known
+      if (deletedMs === null || purge !== 'no') return []
+      return [{ id, name, sizeBytes, deletedMs, goneMs: deletedMs + limits.deletedKeepMs, wiping: null }]
+    })
+    return [...kept, ...this.#removals.wiping()]
+  }
+
+  /** @throws UserError as a rejection, here and below; done when the new size is served here */
+  async grow(name: string, sizeBytes: number): Promise<void> {
+    const volume = this.#inUse(name)
+    if (!(sizeBytes > volume.sizeBytes) || sizeBytes % limits.blockBytes !== 0)
+      throw refuse.notLarger(name, volume.sizeBytes)
+    if (sizeBytes > limits.volumeMaxBytes) throw refuse.tooLarge(limits.volumeMaxBytes)
+    if (volume.serving === null) throw refuse.waits(name)
+    const problems = await this.#askAll(volume, volume.member.known.inSync, { kind: 'grow', sizeBytes })
+    if (problems.length > 0) throw refusalOf(name, problems)
+    await this.#decide(volume, { sizeBytes })
+    volume.people.tell('grown', { sizeBytes })
+    await this.#until(() => volume.serving !== null && volume.member.waiting() === 'none')
+  }
+
+  /** Offered to nobody any more; kept, and still mirrored, until it is restored, purged, or its time is over. */
+  async remove(name: string): Promise<void> {
+    const volume = this.#inUse(name)
+    await this.#decide(volume, { deletedMs: Math.floor(this.#engine.world.clock.wallMs()) })
+    volume.people.tell('deleted', {})
+  }
+
+  /** @param as another name; null: the old one */
+  async restore(id: VolumeId, as: string | null): Promise<void> {
+    const volume = this.#recentlyDeleted(id)
+    const name = as ?? volume.name
+    if (this.#engine.isNamed(name)) throw refuse.taken(name)
+    await this.#decide(volume, { deletedMs: null, volumeName: name })
+    volume.people.tell('restored', {})
+  }
+
+  /** For good. @param wipe every byte is overwritten first, at every server */
+  async purge(id: VolumeId, wipe: boolean): Promise<void> {
+    const volume = this.#recentlyDeleted(id)
+    await this.#decide(volume, { purge: wipe ? 'wipe' : 'delete' })
+  }
+
+  /** Now and then: ends what is to end. */
+  tick(): void {
+    for (const volume of this.#engine.volumes.values()) {
+      const { deletedMs, purge } = volume.member.known
+      if (purge !== 'no') this.#removals.begin(volume)
+      else if (
+        deletedMs !== null &&
+        volume.member.leads &&
+        this.#engine.world.clock.wallMs() - deletedMs > limits.deletedKeepMs
+      )
+        volume.member.decisions.proposeChange({ purge: 'delete' }, () => undefined)
+    }
+  }
+
+  onMessage(from: ServerId, kind: keyof typeof changeMessages, body: unknown): boolean {
+    if (kind === 'change.answer') {
+      const parsed = changeMessages[kind].safeParse(body)
+      if (parsed.success) this.#questions.get(parsed.data.request)?.answer(from, parsed.data.problem)
+      return parsed.success
+    }
+    const parsed = changeMessages[kind].safeParse(body)
+    if (!parsed.success) return false
+    const { volume: id, request, task } = parsed.data
+    this.#do(id, task, (problem) => {
+      const answer = { volume: id, request, problem }
+      this.#engine.world.links.send(from, { type: 'control', kind: 'change.answer', body: answer })
+    })
+    return true
+  }
+
+  /** This server's part of somebody's change. */
+  #do(id: VolumeId, task: ChangeTask, done: (problem: ChangeProblem | null) => void): void {
+    const volume = this.#engine.volumes.get(id)
+    const store = this.#engine.folderOf(id)?.store
+    if (volume === undefined || store === undefined) return done('absent')
+    switch (task.kind) {
+      case 'grow':
+        // Asked twice, or larger already by an attempt that was not decided: nothing to do.
+        if (task.sizeBytes <= volume.store.sizeBytes) return done(null)
+        if (task.sizeBytes > limits.volumeMaxBytes || task.sizeBytes % limits.blockBytes !== 0) return done('busy')
+        return store.growReplica(id, task.sizeBytes, done)
+      case 'make-image':
+      case 'delete-image':
+        return done('absent')
+    }
+  }
+
+  #askAll(volume: Volume, servers: readonly ServerId[], task: ChangeTask): Promise<readonly ChangeProblem[]> {
+    const { world } = this.#engine
+    this.#lastRequest += 1
+    const request = this.#lastRequest
+    const id = volume.world.volumeId
+    return new Promise((resolve) => {
+      const question = new ChangeQuestion(servers, (problems) => {
+        this.#questions.delete(request)
+        resolve(problems)
+      })
+      this.#questions.set(request, question)
+      world.clock.after(limits.changeAnswerMs, () => question.timeOut())
+      for (const server of servers) {
+        const body = { volume: id, request, task }
+        if (server === world.self) this.#do(id, task, (problem) => question.answer(world.self, problem))
+        else world.links.send(server, { type: 'control', kind: 'change.ask', body })
+      }
+    })
+  }
+
+  /** Has it decided; another decision that comes first is waited for. */
+  async #decide(volume: Volume, change: VolumeChange): Promise<void> {
+    const { clock } = this.#engine.world
+    const { member, name } = volume
+    const untilMs = clock.monotonicMs() + limits.changeAnswerMs
+    const stands = () =>
+      Object.entries(change).every(([key, value]) =>
+        Object.entries(member.known).some(([known, is]) => known === key && is === value),
+      )
+    let isAsked = false
+    while (clock.monotonicMs() < untilMs) {
+      if (stands()) return
+      if (!isAsked) {
+        isAsked = member.decisions.proposeChange(change, () => {
+          isAsked = false
+        })
+      }
+      await new Promise<void>((resolve) => clock.after(lookAgainMs, resolve))
+    }
+    if (stands()) return
+    throw isAsked && !member.proposer.withdraw() ? refuse.unsure(name) : refuse.waits(name)
+  }
+
+  async #until(holds: () => boolean): Promise<void> {
+    const { clock } = this.#engine.world
+    const untilMs = clock.monotonicMs() + limits.changeAnswerMs
+    while (!holds() && clock.monotonicMs() < untilMs)
+      await new Promise<void>((resolve) => clock.after(lookAgainMs, resolve))
+  }
+
+  #inUse(name: string): Volume {
+    for (const volume of this.#engine.volumes.values()) if (volume.name === name && !volume.deleted) return volume
+    throw refuse.noVolume(name)
+  }
+
+  #recentlyDeleted(id: VolumeId): Volume {
+    const volume = this.#engine.volumes.get(id)
+    if (volume === undefined || volume.member.known.purge !== 'no') throw refuse.noVolume(id)
+    if (!volume.deleted) throw refuse.notDeleted(volume.name)
+    return volume
+  }
+}
