@@ -1,6 +1,7 @@
 /** The commands, their options and help. What they do is in ask.ts, init.ts and run-agent.ts. */
 import { Command, CommanderError, InvalidArgumentError, Option } from 'commander'
 import * as ask from './ask.ts'
+import { type Asks, examples, type Run } from './commands.ts'
 import { connectAgent } from './connection.ts'
 import * as folder from './folder.ts'
 import { socketPath, storageFolder, type Where } from './folders.ts'
@@ -8,6 +9,7 @@ import { init } from './init.ts'
 import { runAgentHere } from './run-agent.ts'
 import * as offline from './store.ts'
 import { badUsage, type ExitCode, exitCode, printError, type Terminal } from './terminal.ts'
+import { addSnapshot, addVolumeLife } from './volume-program.ts'
 
 interface GlobalOptions extends Where {
   readonly json?: boolean
@@ -39,8 +41,6 @@ const usageError = ({ message }: CommanderError) =>
   )
 const capital = (text: string): string => text.slice(0, 1).toUpperCase() + text.slice(1)
 
-type Run<Options> = (asking: ask.Asking, options: Options, names: readonly string[]) => Promise<ExitCode>
-
 function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Command {
   const program = new Command('mirrorbay')
   program
@@ -69,13 +69,15 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
       // Commander hands over the arguments, then the options, then the command itself.
       const command = given.at(-1) as Command
       const options = command.optsWithGlobals<GlobalOptions & Options>()
-      const names = command.processedArgs.map(String)
+      // An argument that may be missing and is stays so.
+      const names = command.processedArgs.filter((given) => given !== undefined).map(String)
       const client = connectAgent(await socketPath(options, terminal))
       finished(await run({ client, terminal, json: options.json === true }, options, names))
     }
 
   addStatus(program, asks)
   addVolume(program, asks)
+  addSnapshot(program, asks)
   addFolder(program, asks)
   addResync(program, asks)
   addScrub(program, asks)
@@ -86,10 +88,6 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
   addInit(program, terminal, finished)
   return program
 }
-
-type Asks = <Options>(run: Run<Options>) => (...given: unknown[]) => Promise<void>
-
-const examples = (lines: readonly string[]): string => `\nExamples:\n${lines.map((line) => `  ${line}`).join('\n')}`
 
 function addStatus(program: Command, asks: Asks): void {
   program
@@ -142,6 +140,7 @@ function addVolume(program: Command, asks: Asks): void {
     .command('list')
     .description('The shared disks of this server')
     .action(asks((asking) => ask.listVolumes(asking)))
+  addVolumeLife(volume, asks)
 }
 
 function addFolder(program: Command, asks: Asks): void {

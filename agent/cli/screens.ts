@@ -1,11 +1,20 @@
 /** What the commands print, as text made from facts; the words themselves are the contract's. */
+import { deletedName, deletedWords } from '../contract/deleted-words.ts'
 import { eventWords } from '../contract/event-words.ts'
 import type { Event } from '../contract/events.ts'
 import { folderStateWords, folderTrouble } from '../contract/folder-words.ts'
 import { formatBytes, formatSize } from '../contract/sizes.ts'
-import type { FolderStatus, PeerStatus, ReplicaStatus, Status, VolumeStatus } from '../contract/status.ts'
+import type {
+  DeletedVolumeStatus,
+  FolderStatus,
+  PeerStatus,
+  ReplicaStatus,
+  Status,
+  VolumeStatus,
+} from '../contract/status.ts'
 import { clockSecondWords, dayWords, whenWords } from '../contract/times.ts'
 import { statusWords, volumeWords } from '../contract/words.ts'
+import type { NamedSnapshot } from './snapshots.ts'
 
 /** @param nowMs milliseconds since 1970 */
 export function statusScreen(status: Status, nowMs: number): string {
@@ -16,6 +25,7 @@ export function statusScreen(status: Status, nowMs: number): string {
     `${name}${free}: ${words.headline ?? words.second}`,
     ...folderBlock(status.folders),
     ...status.volumes.map((volume) => volumeBlock(volume, nowMs)),
+    ...deletedBlock(status.deletedVolumes, nowMs),
     ...(status.peers.length === 0
       ? []
       : [['Other servers', ...status.peers.map((peer) => peerLine(peer, nowMs))].join('\n')]),
@@ -28,6 +38,36 @@ function folderBlock(folders: readonly FolderStatus[]): string[] {
   if (folders.length < 2 && folders.every((folder) => folderTrouble(folder) === null)) return []
   const lines = folderList(folders).trimEnd().split('\n')
   return [['Storage folders', ...lines.map((line) => `  ${line}`)].join('\n')]
+}
+
+function deletedBlock(deleted: readonly DeletedVolumeStatus[], nowMs: number): string[] {
+  if (deleted.length === 0) return []
+  const lines = deleted.map((volume) => `  ${deletedName(volume)}: ${deletedWords(volume, nowMs)}`)
+  return [['Recently deleted', ...lines].join('\n')]
+}
+
+/** One line for each shared disk that is still kept; columns that line up. */
+export function deletedList(deleted: readonly DeletedVolumeStatus[], nowMs: number): string {
+  if (deleted.length === 0) return 'No shared disk was deleted lately.\n'
+  const rows = deleted.map((volume) => [
+    volume.name,
+    formatSize(volume.sizeBytes),
+    deletedWords(volume, nowMs),
+    volume.id,
+  ])
+  return `${columns(rows).join('\n')}\n`
+}
+
+/** One line for each snapshot; columns that line up. */
+export function snapshotList(snapshots: readonly NamedSnapshot[], nowMs: number): string {
+  if (snapshots.length === 0) return 'No snapshots.\n'
+  const rows = snapshots.map(({ volume, name, madeMs, allocatedBytes, nbd }) => [
+    `${volume}@${name}`,
+    `made ${whenWords(madeMs, nowMs)}`,
+    `holds ${formatBytes(allocatedBytes)}`,
+    nbd.tcp ?? nbd.unix ?? '',
+  ])
+  return `${columns(rows).join('\n')}\n`
 }
 
 /** One line for each folder; what is wrong stands below it. */
@@ -69,6 +109,7 @@ function volumeBlock(volume: VolumeStatus, nowMs: number): string {
     words.toDo === null ? null : `To do: ${words.toDo}`,
     `Copies: ${volume.replicas.map(replicaWords).join(', ')}`,
     ...addresses(volume).map((address) => `Connect: ${address}`),
+    volume.snapshots.length === 0 ? null : `Snapshots: ${volume.snapshots.map(({ name }) => name).join(', ')}`,
     volume.clients.length === 0 ? null : `Connected: ${volume.clients.map(({ address }) => address).join(', ')}`,
   ]
   const lines = said.filter((line) => line !== null).map((line) => `  ${line}`)

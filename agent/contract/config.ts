@@ -7,6 +7,11 @@ export const nameText = z
   .string()
   .regex(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'use 1 to 63 of: a-z 0-9 . _ - (starting with a letter or digit)')
 
+/** Names of snapshots, within their volume; an export is named `volume@snapshot`, so neither may contain '@'. */
+export const snapshotName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]{0,62}$/, 'use 1 to 63 of: a-z 0-9 - (starting with a letter or digit)')
+
 const port = z.number().int().min(1).max(65_535)
 
 /** The folder that holds config.json; every server has it, and it is named nowhere. */

@@ -4,8 +4,9 @@
  * the compiler then asks for its handler. Knows zod and nothing of any framework.
  */
 import { z } from 'zod'
+import { isIdText } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import { nameText, storageFolder } from './config.ts'
+import { nameText, snapshotName, storageFolder } from './config.ts'
 import type { ErrorCode } from './errors.ts'
 import { event } from './events.ts'
 import { arbiterKind, status } from './status.ts'
@@ -70,6 +71,9 @@ export interface OperationShape {
 }
 
 const volumeParams = z.strictObject({ volume: nameText })
+const snapshotParams = z.strictObject({ volume: nameText, snapshot: snapshotName })
+/** By their id, since several deleted volumes may have had one name. */
+const deletedParams = z.strictObject({ id: z.string().refine(isIdText, 'it is not the id of a shared disk') })
 const folderParams = z.strictObject({ folder: nameText })
 const afterQuery = z.strictObject({
   /** Only events with a larger number; 0 for all that are kept. */
@@ -175,6 +179,81 @@ export const operations = {
     waitMs: limits.apiLongCallMs,
     errors: ['no-such-volume'],
   },
+  growVolume: {
+    method: 'post',
+    path: '/volumes/{volume}/grow',
+    summary: 'Makes a shared disk larger while it is used; clients see it when they connect again',
+    params: volumeParams,
+    query: null,
+    body: z.strictObject({ sizeBytes: volumeSize }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'not-larger', 'volume-waits', 'disk-full'],
+  },
+  deleteVolume: {
+    method: 'post',
+    path: '/volumes/{volume}/delete',
+    summary: 'Offers a shared disk to nobody any more, and keeps it for some days in which it can be restored',
+    params: volumeParams,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'volume-waits'],
+  },
+  restoreVolume: {
+    method: 'post',
+    path: '/deleted/{id}/restore',
+    summary: 'Brings a recently deleted shared disk back, under its old name or another one',
+    params: deletedParams,
+    query: null,
+    body: z.strictObject({ as: nameText.nullable().default(null) }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'volume-exists', 'volume-waits'],
+  },
+  purgeVolume: {
+    method: 'post',
+    path: '/deleted/{id}/purge',
+    summary: 'Removes a recently deleted shared disk for good, on every server',
+    params: deletedParams,
+    query: null,
+    body: z.strictObject({
+      /** Every byte is overwritten first, at every server. Slow. */
+      wipe: z.boolean().default(false),
+    }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'not-deleted', 'volume-waits'],
+  },
+  makeSnapshot: {
+    method: 'post',
+    path: '/volumes/{volume}/snapshots',
+    summary: 'Keeps what a shared disk holds now, read-only, at every server that has a complete copy',
+    params: volumeParams,
+    query: null,
+    body: z.strictObject({ name: snapshotName }),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'image-exists', 'too-many-images', 'volume-waits', 'disk-full'],
+  },
+  deleteSnapshot: {
+    method: 'post',
+    path: '/volumes/{volume}/snapshots/{snapshot}/delete',
+    summary: 'Deletes a snapshot at every server; who reads it is disconnected',
+    params: snapshotParams,
+    query: null,
+    body: z.strictObject({}),
+    response: done,
+    answers: 'json',
+    waitMs: limits.apiLongCallMs,
+    errors: ['no-such-volume', 'no-such-image', 'volume-waits'],
+  },
   addFolder: {
     method: 'post',
     path: '/folders',
@@ -269,8 +348,10 @@ export const operations = {
 export type Operations = typeof operations
 export type OperationId = keyof Operations
 
-type Given<Part> = Part extends z.ZodType ? z.input<Part> : unknown
-type Parsed<Part> = Part extends z.ZodType ? z.output<Part> : unknown
+/** An empty object adds nothing; zod's type of it would forbid every member of the others. */
+type Members<Part> = string extends keyof Part ? unknown : Part
+type Given<Part> = Part extends z.ZodType ? Members<z.input<Part>> : unknown
+type Parsed<Part> = Part extends z.ZodType ? Members<z.output<Part>> : unknown
 /** What a caller hands in: the members of path, query and body side by side. */
 export type RequestOf<Id extends OperationId> = Given<Operations[Id]['params']> &
   Given<Operations[Id]['query']> &

@@ -76,6 +76,37 @@ export const folderStatus = z.object({
   damaged: z.array(z.string()),
 })
 
+/** Where clients reach it at this server; null where not offered. */
+const nbdAddresses = z.object({ tcp: z.string().nullable(), unix: z.string().nullable() })
+
+const connectedClient = z.object({ protocol: z.string(), address: z.string() })
+
+/** A read-only image of a volume as it was at one moment, as it lies at this server. */
+export const snapshotStatus = z.object({
+  name: z.string(),
+  /** Milliseconds since 1970. */
+  madeMs: z.number(),
+  /** Of the volume at that moment. */
+  sizeBytes: z.number(),
+  /** Space at this server that is held for it and that its volume does not use any more; what several snapshots hold
+   * counts for the newest of them. */
+  allocatedBytes: z.number(),
+  clients: z.array(connectedClient),
+  nbd: nbdAddresses,
+})
+
+/** A volume that a person deleted: offered to nobody, kept for a while, and removed for good then. */
+export const deletedVolumeStatus = z.object({
+  id: z.string(),
+  name: z.string(),
+  sizeBytes: z.number(),
+  /** Milliseconds since 1970 when it was deleted, and when it is removed for good by itself. */
+  deletedMs: z.number(),
+  goneMs: z.number(),
+  /** Its bytes are being overwritten here before it is removed; null: they are not. */
+  wiping: z.object({ doneBytes: z.number(), totalBytes: z.number() }).nullable(),
+})
+
 export const volumeStatus = z.object({
   id: z.string(),
   name: z.string(),
@@ -111,9 +142,10 @@ export const volumeStatus = z.object({
     /** Pieces of 1 MiB that no copy could give. */
     unreadablePieces: z.number(),
   }),
-  clients: z.array(z.object({ protocol: z.string(), address: z.string() })),
-  /** Where clients reach the volume at this server; null where not offered. */
-  nbd: z.object({ tcp: z.string().nullable(), unix: z.string().nullable() }),
+  clients: z.array(connectedClient),
+  nbd: nbdAddresses,
+  /** From the oldest on. */
+  snapshots: z.array(snapshotStatus),
   /** Since the agent's start, requests that this server's clients got answered. */
   counters: z.object({
     reads: z.number(),
@@ -159,6 +191,7 @@ export const status = z.object({
   folders: z.array(folderStatus),
   peers: z.array(peerStatus),
   volumes: z.array(volumeStatus),
+  deletedVolumes: z.array(deletedVolumeStatus),
 })
 
 export type ReplicaState = z.infer<typeof replicaState>
@@ -167,6 +200,8 @@ export type FolderStatus = z.infer<typeof folderStatus>
 export type WaitingFor = z.infer<typeof waitingFor>
 export type ReplicaStatus = z.infer<typeof replicaStatus>
 export type ResyncStatus = z.infer<typeof resyncStatus>
+export type SnapshotStatus = z.infer<typeof snapshotStatus>
+export type DeletedVolumeStatus = z.infer<typeof deletedVolumeStatus>
 export type VolumeStatus = z.infer<typeof volumeStatus>
 export type PeerStatus = z.infer<typeof peerStatus>
 export type Status = z.infer<typeof status>

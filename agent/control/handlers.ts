@@ -42,6 +42,30 @@ export function makeHandlers({ port, clock, consoleUrl, allowFaults, setFault }:
       await port.createVolume({ name, sizeBytes, writeThrough, arbiter, preferredServer, ...chosen })
       return done
     },
+    growVolume: async ({ volume, sizeBytes }) => {
+      await port.growVolume(volume, sizeBytes)
+      return done
+    },
+    deleteVolume: async ({ volume }) => {
+      await port.deleteVolume(volume)
+      return done
+    },
+    restoreVolume: async ({ id, as }) => {
+      await port.restoreVolume(id, as)
+      return done
+    },
+    purgeVolume: async ({ id, wipe }) => {
+      await port.purgeVolume(id, wipe)
+      return done
+    },
+    makeSnapshot: async ({ volume, name }) => {
+      await port.makeSnapshot(volume, name)
+      return done
+    },
+    deleteSnapshot: async ({ volume, snapshot }) => {
+      await port.deleteSnapshot(volume, snapshot)
+      return done
+    },
     addFolder: async ({ name, path, takeOver }) => {
       await port.addFolder({ name, path, takeOver })
       return done

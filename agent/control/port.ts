@@ -21,6 +21,16 @@ export interface AgentPort {
     preferredServer?: string | undefined
     folder?: string | undefined
   }): Promise<void>
+  /** Makes a volume larger; done when the new size is served here. */
+  growVolume(volumeName: string, sizeBytes: number): Promise<void>
+  /** Into "recently deleted": its clients are disconnected, its data is kept for limits.deletedKeepMs. */
+  deleteVolume(volumeName: string): Promise<void>
+  /** @param id of a recently deleted volume, 32 hex digits @param as another name; null: the old one */
+  restoreVolume(id: string, as: string | null): Promise<void>
+  /** For good. @param wipe every byte is overwritten first */
+  purgeVolume(id: string, wipe: boolean): Promise<void>
+  makeSnapshot(volumeName: string, snapshot: string): Promise<void>
+  deleteSnapshot(volumeName: string, snapshot: string): Promise<void>
   /** Adds a storage folder; with `takeOver` one that holds data of this server. */
   addFolder(request: { name: string; path: string; takeOver: boolean }): Promise<void>
   /** `retry`: opens a missing storage folder if it is back; `remove`: takes an empty one out of use. */

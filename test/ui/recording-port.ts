@@ -8,7 +8,7 @@ import type { Status } from '../../agent/contract/status.ts'
 import type { AgentPort } from '../../agent/control/port.ts'
 
 export interface Asked {
-  readonly what: 'createVolume' | 'addFolder' | 'steerFolder' | 'resync' | 'scrub' | 'hold' | 'release' | 'stop'
+  readonly what: Exclude<keyof AgentPort, 'status' | 'events' | 'onChange'>
   readonly request: unknown
 }
 
@@ -48,6 +48,12 @@ export class RecordingPort implements AgentPort {
   }
 
   createVolume = (request: Parameters<AgentPort['createVolume']>[0]) => this.#record('createVolume', request)
+  growVolume = (volumeName: string, sizeBytes: number) => this.#record('growVolume', { volumeName, sizeBytes })
+  deleteVolume = (volumeName: string) => this.#record('deleteVolume', { volumeName })
+  restoreVolume = (id: string, as: string | null) => this.#record('restoreVolume', { id, as })
+  purgeVolume = (id: string, wipe: boolean) => this.#record('purgeVolume', { id, wipe })
+  makeSnapshot = (volumeName: string, snapshot: string) => this.#record('makeSnapshot', { volumeName, snapshot })
+  deleteSnapshot = (volumeName: string, snapshot: string) => this.#record('deleteSnapshot', { volumeName, snapshot })
   addFolder = (request: Parameters<AgentPort['addFolder']>[0]) => this.#record('addFolder', request)
   steerFolder = (name: string, action: 'retry' | 'remove') => this.#record('steerFolder', { name, action })
   resync = (volumeName: string, action: 'now' | 'pause' | 'continue') => this.#record('resync', { volumeName, action })

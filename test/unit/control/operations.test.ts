@@ -24,6 +24,8 @@ const post = (served: Served, path: string, body: unknown, over: Partial<Asking>
     body: typeof body === 'string' ? body : JSON.stringify(body),
     ...over,
   })
+/** Of a deleted volume. */
+const id = '0123456789abcdef0123456789abcdef'
 const get = (served: Served, path: string) => ask({ to: served, path: apiPrefix + path })
 
 test('status, health and events answer as the contract says', () =>
@@ -63,6 +65,14 @@ test('commands reach the agent with their defaults filled in', () =>
       await post(served, '/volumes/office/resync', { action: 'continue' }),
       await post(served, '/volumes/office/scrub', { action: 'now' }),
       await post(served, '/volumes/office/scrub', { action: 'stop' }),
+      await post(served, '/volumes/office/grow', { sizeBytes: 2 ** 31 }),
+      await post(served, '/volumes/office/delete', {}),
+      await post(served, `/deleted/${id}/restore`, {}),
+      await post(served, `/deleted/${id}/restore`, { as: 'office-2' }),
+      await post(served, `/deleted/${id}/purge`, {}),
+      await post(served, `/deleted/${id}/purge`, { wipe: true }),
+      await post(served, '/volumes/office/snapshots', { name: 'monday' }),
+      await post(served, '/volumes/office/snapshots/monday/delete', {}),
       await post(served, '/hold', { seconds: 3 }),
       await post(served, '/release', {}),
       await post(served, '/stop', {}),
@@ -85,6 +95,14 @@ test('commands reach the agent with their defaults filled in', () =>
       ['resync', 'office', 'continue'],
       ['scrub', 'office', 'now'],
       ['scrub', 'office', 'stop'],
+      ['growVolume', 'office', 2 ** 31],
+      ['deleteVolume', 'office'],
+      ['restoreVolume', id, null],
+      ['restoreVolume', id, 'office-2'],
+      ['purgeVolume', id, false],
+      ['purgeVolume', id, true],
+      ['makeSnapshot', 'office', 'monday'],
+      ['deleteSnapshot', 'office', 'monday'],
       ['hold', 3],
       ['release'],
       ['stop'],
@@ -107,6 +125,14 @@ test('bad input is refused in words and never reaches the agent', () =>
       [400, 'null', post(served, '/volumes', 'null')],
       [400, 'half of JSON', post(served, '/volumes', '{"name":')],
       [400, 'nothing', post(served, '/volumes', '')],
+      [400, 'a size to grow to that is text', post(served, '/volumes/office/grow', { sizeBytes: '2T' })],
+      [400, 'a size to grow to of half a block', post(served, '/volumes/office/grow', { sizeBytes: 2 ** 31 + 512 })],
+      [400, 'the name of a deleted disk for its id', post(served, '/deleted/office/restore', {})],
+      [400, 'a new name that is none', post(served, `/deleted/${id}/restore`, { as: 'a@b' })],
+      [400, 'a wipe that is text', post(served, `/deleted/${id}/purge`, { wipe: 'no' })],
+      [400, 'a snapshot name with an @', post(served, '/volumes/office/snapshots', { name: 'a@b' })],
+      [400, 'a snapshot name with a dot', post(served, '/volumes/office/snapshots', { name: 'a.b' })],
+      [400, 'a disk name with an @', post(served, '/volumes', { ...good, name: 'a@b' })],
       [400, 'an unknown action', post(served, '/volumes/office/resync', { action: 'later' })],
       [404, 'an unknown volume', post(served, '/volumes/nothing/resync', { action: 'now' })],
       [400, 'an impossible volume name', post(served, '/volumes/%2e%2e%2f/resync', { action: 'now' })],

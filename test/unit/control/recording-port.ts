@@ -4,7 +4,13 @@
  */
 
 import type { EventKind } from '../../../agent/contract/events.ts'
-import type { ReplicaStatus, Status, VolumeStatus } from '../../../agent/contract/status.ts'
+import type {
+  DeletedVolumeStatus,
+  ReplicaStatus,
+  SnapshotStatus,
+  Status,
+  VolumeStatus,
+} from '../../../agent/contract/status.ts'
 import type { EventFields } from '../../../agent/control/event-log.ts'
 import { ChangeNotifier, EventLog } from '../../../agent/control/event-log.ts'
 import type { AgentPort } from '../../../agent/control/port.ts'
@@ -62,6 +68,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     scrub: { progress: null, startedMs: null, endedMs: 0, readBytes: 0, repairedBytes: 0, unreadablePieces: 0 },
     clients: [],
     nbd: { tcp: 'nbd://127.0.0.1:10809/office', unix: null },
+    snapshots: [],
     counters: {
       reads: 0,
       writes: 0,
@@ -74,6 +81,23 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     },
     ...over,
   }
+}
+
+export function snapshot(name: string, over: Partial<SnapshotStatus> = {}): SnapshotStatus {
+  return {
+    name,
+    madeMs: 0,
+    sizeBytes: 1024 ** 3,
+    allocatedBytes: 3e9,
+    clients: [],
+    nbd: { tcp: `nbd://127.0.0.1:10809/office@${name}`, unix: null },
+    ...over,
+  }
+}
+
+export function deleted(name: string, over: Partial<DeletedVolumeStatus> = {}): DeletedVolumeStatus {
+  const dayMs = 24 * 3_600_000
+  return { id: idOf(name), name, sizeBytes: 1024 ** 3, deletedMs: 0, goneMs: 7 * dayMs, wiping: null, ...over }
 }
 
 export function statusOf(volumes: VolumeStatus[] = [volume()]): Status {
@@ -115,6 +139,7 @@ export function statusOf(volumes: VolumeStatus[] = [volume()]): Status {
       },
     ],
     volumes,
+    deletedVolumes: [],
   }
 }
 
@@ -151,6 +176,24 @@ export class RecordingPort implements AgentPort {
   }
   createVolume(request: Parameters<AgentPort['createVolume']>[0]) {
     return this.#command('createVolume', request)
+  }
+  growVolume(name: string, sizeBytes: number) {
+    return this.#command('growVolume', name, sizeBytes)
+  }
+  deleteVolume(name: string) {
+    return this.#command('deleteVolume', name)
+  }
+  restoreVolume(id: string, as: string | null) {
+    return this.#command('restoreVolume', id, as)
+  }
+  purgeVolume(id: string, wipe: boolean) {
+    return this.#command('purgeVolume', id, wipe)
+  }
+  makeSnapshot(name: string, snapshot: string) {
+    return this.#command('makeSnapshot', name, snapshot)
+  }
+  deleteSnapshot(name: string, snapshot: string) {
+    return this.#command('deleteSnapshot', name, snapshot)
   }
   addFolder(request: Parameters<AgentPort['addFolder']>[0]) {
     return this.#command('addFolder', request)
