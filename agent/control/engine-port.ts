@@ -1,8 +1,9 @@
 /** The engine as the control API sees it: facts as status.ts has them, wishes as the engine takes them. */
 import type { Event } from '../contract/events.ts'
+import { refusals } from '../contract/refusals.ts'
 import type { FolderStatus, PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../contract/status.ts'
 import { UserError } from '../kit/failure.ts'
-import { serverId as asServerId, type ServerId } from '../kit/ids.ts'
+import { serverId as asServerId, volumeId as asVolumeId, type ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Engine } from '../volume/engine.ts'
@@ -57,7 +58,8 @@ export class EnginePort implements AgentPort {
       server: { ...server, freeBytes: engine.world.store.freeBytes() },
       folders: engine.folders.all().map((folder) => this.#folder(folder)),
       peers: this.#world.servers().map((peer) => this.#peer(peer)),
-      volumes: [...engine.volumes.values()].map((volume) => this.#volume(volume)),
+      volumes: [...engine.volumes.values()].flatMap((volume) => (volume.deleted ? [] : [this.#volume(volume)])),
+      deletedVolumes: engine.changes.deleted().map((volume) => ({ ...volume })),
     }
   }
 
@@ -108,6 +110,30 @@ export class EnginePort implements AgentPort {
     return found.id
   }
 
+  growVolume(volumeName: string, sizeBytes: number): Promise<void> {
+    return this.#world.engine.changes.grow(volumeName, sizeBytes)
+  }
+
+  deleteVolume(volumeName: string): Promise<void> {
+    return this.#world.engine.changes.remove(volumeName)
+  }
+
+  restoreVolume(id: string, as: string | null): Promise<void> {
+    return this.#world.engine.changes.restore(asVolumeId(id), as)
+  }
+
+  purgeVolume(id: string, wipe: boolean): Promise<void> {
+    return this.#world.engine.changes.purge(asVolumeId(id), wipe)
+  }
+
+  async makeSnapshot(): Promise<void> {
+    throw refusals.notBuilt('Making snapshots')
+  }
+
+  async deleteSnapshot(): Promise<void> {
+    throw refusals.notBuilt('Deleting snapshots')
+  }
+
   addFolder(request: Parameters<AgentPort['addFolder']>[0]): Promise<void> {
     return this.#world.storage.add(request)
   }
@@ -156,7 +182,7 @@ export class EnginePort implements AgentPort {
   }
 
   #named(name: string): Volume {
-    for (const volume of this.#world.engine.volumes.values()) if (volume.name === name) return volume
+    for (const volume of this.#world.engine.volumes.values()) if (volume.name === name && !volume.deleted) return volume
     throw new UserError({
       code: 'no-such-volume',
       happened: `There is no shared disk named ${name} on this server.`,
@@ -215,6 +241,7 @@ export class EnginePort implements AgentPort {
       scrub: scrubStatus(volume),
       clients: [...volume.clients].map(({ description }) => ({ ...description })),
       nbd: this.#world.nbdUris(known.volumeName),
+      snapshots: [],
       counters: {
         ...volume.counters,
         mirroredWrites: volume.incoming.applied,

@@ -1,6 +1,5 @@
 /** One client connection's view of a volume: checks, splits what is large, hands on. */
 import { invariant } from '../kit/failure.ts'
-import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { WriteKind } from '../link/messages.ts'
 import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
@@ -14,13 +13,6 @@ export interface ClientHost {
   submitWrite(connection: Connection, write: WriteWish, done: Done): void
   submitFlush(connection: Connection, done: Done): void
   detached(client: VolumeClient): void
-}
-
-/** The volume is offered no more (deleted): its clients' connections are closed, not inside the call. */
-export function dismiss(clients: ReadonlySet<VolumeClient>, clock: Clock): void {
-  clock.nextTurn(() => {
-    for (const client of [...clients]) client.gone()
-  })
 }
 
 /** Zeroing and discarding ask for any length; they are executed in parts, each one write of its own. Whole extents. */

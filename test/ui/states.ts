@@ -67,6 +67,7 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
     tcp: 'nbd://192.168.1.11:10809/fileserver',
     unix: 'nbd+unix:///fileserver?socket=/var/lib/mirrorbay/nbd.sock',
   },
+  snapshots: [],
   counters: {
     reads: 91_204,
     writes: 40_112,
@@ -109,6 +110,7 @@ const status = (change: Partial<Status> = {}): Status => ({
   folders: [folder()],
   peers: [peer('nas-2'), witness],
   volumes: [volume()],
+  deletedVolumes: [],
   ...change,
 })
 
