@@ -18,7 +18,8 @@ import { type ServerName, stepMs, type TestLab, withLab } from '../kit/lab.ts'
 import { mustExit } from '../kit/lab-command.ts'
 import { Load } from '../kit/load.ts'
 import { connectNbd } from '../kit/nbd-client.ts'
-import { type Ran, runTool } from '../kit/tools.ts'
+import { needs } from '../kit/needs.ts'
+import { mustRun, type Ran, runTool } from '../kit/tools.ts'
 import { until } from '../kit/until.ts'
 import { equal } from '../lab/equal.ts'
 import { tcpUri } from '../lab/layout.ts'
@@ -405,6 +406,55 @@ test('a preferred server whose disk fails still decides: its register lies on an
     await lab.kill('a')
     await lab.start('a')
     await lab.wait('Protected')
+    await lab.mustBeEqual()
+  })
+})
+
+test('a disk that is mounted late, and one that fills up: real mounts', needs('root'), async (t) => {
+  const real = (dir: string) => path.join(dir, 'real')
+  const mounted = (dir: string) => path.join(dir, 'a-disk1')
+  const mount = (dir: string) => mustRun('mount', ['--bind', real(dir), mounted(dir)])
+  const unmount = (dir: string) => mustRun('umount', [mounted(dir)])
+  const prepare = async (dir: string) => {
+    for (const folder of [real(dir), mounted(dir)]) await mkdir(folder)
+    await mustRun('mount', ['-t', 'tmpfs', '-o', 'size=288m', 'tmpfs', real(dir)])
+    await mount(dir)
+  }
+  const undo = async (dir: string) => {
+    // Also when the test ended while it was not mounted.
+    await runTool('umount', [mounted(dir)], stepMs)
+    await mustRun('umount', [real(dir)])
+  }
+  await withLab({ folders: 1, prepare, undo }, async (lab) => {
+    const a = connectAgent(memberNamed(lab.state, 'a').api)
+    const size = 256 * MiB
+    await a.call('createVolume', { name: 'second', sizeBytes: size, arbiter: 'witness', folder: 'disk1' })
+    await secondIs(lab, 'Protected')
+
+    await t.test('nearly full: told before anything is refused', async () => {
+      assert.equal((await folder(lab, 'a')).isLow, false)
+      for (let at = 0; at < 232; at++) await write(second(lab, 'b'), at, at + 1)
+      await until('disk1 low', stepMs, async () => (await folder(lab, 'a')).isLow)
+      const low = (await lab.events('a')).filter(({ kind }) => kind === 'space-low')
+      assert.deepEqual(
+        low.map(({ details }) => details.folder),
+        ['disk1'],
+      )
+      await secondIs(lab, 'Protected')
+    })
+
+    await t.test('mounted late', async () => {
+      await lab.kill('a')
+      await unmount(lab.dir)
+      await lab.start('a')
+      await lab.wait('Protected')
+      assert.equal((await folder(lab, 'a')).state, 'missing')
+      assert.deepEqual(await readdir(mounted(lab.dir)), [])
+      await write(second(lab, 'b'), 7, 77)
+      await mount(lab.dir)
+      await secondIs(lab, 'Protected')
+      await mustRead(second(lab, 'a'), 7, 77)
+    })
     await lab.mustBeEqual()
   })
 })

@@ -213,18 +213,19 @@ export async function down(state: LabState, how: { keep?: boolean; atOnce?: bool
   return yes('all agents have ended, their data is removed')
 }
 
+/** @param found what stood in the folder before; null: the lab made it */
+async function removeMade(dir: string, found: readonly string[] | null): Promise<void> {
+  if (found === null) return rm(dir, { recursive: true, force: true })
+  for (const entry of await readdir(dir)) {
+    if (!found.includes(entry)) await rm(path.join(dir, entry), { recursive: true, force: true })
+  }
+}
+
 /** Removes what the lab and its agents made, and nothing that stood there before. */
 async function removeAll(state: LabState): Promise<void> {
   for (const member of membersOf(state)) {
-    if (member.foundEntries === null) {
-      await rm(member.dir, { recursive: true, force: true })
-    } else {
-      for (const entry of await readdir(member.dir)) {
-        if (member.foundEntries.includes(entry)) continue
-        await rm(path.join(member.dir, entry), { recursive: true, force: true })
-      }
-    }
-    for (const folder of member.folders) await rm(folder.path, { recursive: true, force: true })
+    await removeMade(member.dir, member.foundEntries)
+    for (const folder of member.folders) await removeMade(folder.path, folder.foundEntries)
     for (const file of [member.log, member.api, member.nbdSocket]) if (file !== null) await rm(file, { force: true })
   }
   await forgetState(state.dir)

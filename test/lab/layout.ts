@@ -79,8 +79,11 @@ export async function layOut(request: LabRequest): Promise<LabState> {
     const storage = name !== 'witness'
     const place = request.places?.[name]
     await mkdir(path.join(dir, name), { recursive: true })
-    const folders = storage ? moreFolders(dir, name, request.folders ?? 0) : []
-    for (const folder of folders) await mkdir(folder.path, { recursive: true })
+    const folders = []
+    for (const { name: folder, path: place } of storage ? moreFolders(dir, name, request.folders ?? 0) : []) {
+      folders.push({ name: folder, path: place, foundEntries: await entriesOf(place) })
+      await mkdir(place, { recursive: true })
+    }
     members.push({
       name,
       serverId: null,
@@ -130,7 +133,7 @@ export async function writeConfigs(members: readonly Member[]): Promise<void> {
       peers: members
         .filter((peer) => peer !== member)
         .map((peer) => ({ name: peer.name, role: roleOf(peer), host: peer.host, port: peer.linkPort })),
-      folders: member.folders,
+      folders: member.folders.map(({ name, path: place }) => ({ name, path: place })),
       nbd: { host: member.host, port: member.nbdPort, unix: member.nbdSocket },
       control: { socket: member.api, host: '127.0.0.1', port: member.consolePort },
     })

@@ -17,7 +17,15 @@ const member = z.strictObject({
   /** The agent's main storage folder. */
   dir: z.string(),
   /** Those beside it, as config.json has them at the beginning. */
-  folders: z.array(z.strictObject({ name: z.string(), path: z.string() })).default([]),
+  folders: z
+    .array(
+      z.strictObject({
+        name: z.string(),
+        path: z.string(),
+        foundEntries: z.array(z.string()).nullable().default(null),
+      }),
+    )
+    .default([]),
   log: z.string(),
   /** Path of the API's Unix socket. */
   api: z.string(),

@@ -52,4 +52,5 @@ test('paths overlap when one is the other or lies in it, not when only their nam
   assert.equal(pathsOverlap('/a/b', '/a/./b/c'), true)
   assert.equal(pathsOverlap('/', '/a'), true)
   assert.equal(pathsOverlap('/a/b', '/a/bc'), false)
+  assert.equal(pathsOverlap('/a/bc', '/a/b'), false)
 })

@@ -49,14 +49,14 @@ async function withDisks(freeBytes: readonly number[]) {
 }
 
 test('a volume goes where most space is free, but a disk that failed gets none', async () => {
-  const { disks, folders, clock } = await withDisks([100 * GiB, 300 * GiB, 200 * GiB])
-  assert.equal(folders.roomiest().name, 'disk1')
-  const failed = disks[1]
+  const { disks, folders, clock } = await withDisks([100 * GiB, 200 * GiB, 300 * GiB])
+  assert.equal(folders.roomiest().name, 'disk2')
+  const failed = disks[2]
   assert.ok(failed !== undefined)
   failed.disk.fault = 'fail'
   await clock.settle(failure((done) => failed.store.records.put('x', 1, done)))
-  assert.equal(folders.named('disk1')?.state, 'failed')
-  assert.equal(folders.roomiest().name, 'disk2')
+  assert.equal(folders.named('disk2')?.state, 'failed')
+  assert.equal(folders.roomiest().name, 'disk1')
 })
 
 test('folders on one disk have about as much: then it is the first', async () => {
