@@ -46,6 +46,16 @@ export class DataFiles {
     this.#open.set(number, file)
   }
 
+  /** C12: the greatest count may stand in a file of which every slot was given back. */
+  *lookAtCount(number: number): Steps<void> {
+    const file = yield* wait<BlockFile>((done) => this.#files.open(dataFilePath(number), false, done))
+    const header = Buffer.alloc(fileHeaderBytes)
+    yield* wait<number>((done) => file.read(header, 0, fileHeaderBytes, 0, done))
+    yield* wait((done) => file.close(done))
+    if (isFileHeader(header, this.#storeId, number))
+      this.foundCount = Math.max(this.foundCount, decodeCommitCount(header))
+  }
+
   /** Makes a new data file, durable, name and all, before any slot in it is handed out. */
   *make(number: number): Steps<void> {
     const file = yield* wait<BlockFile>((done) => this.#files.open(dataFilePath(number), true, done))

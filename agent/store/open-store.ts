@@ -25,7 +25,7 @@ export interface OpenOptions {
 
 /**
  * Opens the folder as a store, or makes it one; takes its lock (E12).
- * @throws UserError codes: store-in-use, store-version, store-garbage, store-damaged, store-missing, store-other,
+ * @throws UserError codes: store-in-use, store-index-in-use, store-version, store-garbage, store-damaged, store-missing, store-other,
  * store-not-a-folder, store-no-permission, store-read-only, store-full, store-disk-error, store-runtime
  */
 export async function openStore(options: OpenOptions): Promise<Store> {

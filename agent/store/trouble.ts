@@ -86,6 +86,11 @@ const sentences: Record<string, { code: string; happened: string; next: string }
     happened: 'The index of the storage folder (index.db or lock.db) is damaged.',
     next: 'Check the disk. If it is sound, make the index anew from the data files with "mirrorbay store rebuild", or start this server with an empty storage folder: it gets its data from the others.',
   },
+  EBUSY: {
+    code: 'store-index-in-use',
+    happened: 'Another program uses the index of the storage folder (index.db).',
+    next: 'Close that program, perhaps a backup or a tool for databases, and start again.',
+  },
   EVERSION: {
     code: 'store-version',
     happened: 'The index of the storage folder was written by another version of Mirrorbay.',

@@ -126,7 +126,7 @@ export class VolumeModel {
   apply(change: Change, now: number): void {
     const [from, to] = this.range(change)
     const after = fill(change.value, from, to)
-    const changes = !this.bytes.subarray(from, to).equals(after)
+    for (const region of this.around(change)) if (this.#differs(region, from, after)) region.isNeeded = true
     this.#change(from, after, now)
     this.#map(change, now)
     for (const region of this.around(change)) {
@@ -140,7 +140,13 @@ export class VolumeModel {
         region.grade = 'sound'
       }
     }
-    if (changes) for (const region of this.around({ ...change, from, to })) region.isNeeded = true
+  }
+
+  /** Whether these bytes change something in the region. */
+  #differs(region: Region, from: number, after: Buffer): boolean {
+    const start = this.regions.indexOf(region) * regionBytes
+    const [first, end] = [Math.max(from, start), Math.min(from + after.length, start + regionBytes)]
+    return first < end && !this.bytes.subarray(first, end).equals(after.subarray(first - from, end - from))
   }
 
   #change(from: number, after: Buffer, now: number): void {
@@ -188,7 +194,7 @@ export class VolumeModel {
       one.copy(after, at - from)
       at = end
     }
-    if (!after.equals(this.bytes.subarray(from, to))) for (const region of this.around(change)) region.isNeeded = true
+    for (const region of this.around(change)) if (this.#differs(region, from, after)) region.isNeeded = true
     this.#change(from, after, now)
     for (const region of this.around(change))
       if (region.mark === 'off') Object.assign(region, { mark: 'either', grade: 'any' })

@@ -184,13 +184,28 @@ export class ProcessWorld implements MachineWorld {
   readonly canCut = false
   readonly isTight = false
   readonly #folder = temporaryFolder()
+  readonly #env: NodeJS.ProcessEnv
   #process: ChildProcess | null = null
   #waiting = new Map<number, (answer: Answer) => void>()
   #number = 0
   #opened: (shown: Shown) => void = () => undefined
 
+  /** @param env what the store's process gets beside what this one has */
+  constructor(env: NodeJS.ProcessEnv = {}) {
+    this.#env = { ...process.env, ...env }
+  }
+
+  get dir(): string {
+    return this.#folder.dir
+  }
+
+  /** @throws an error with the code of the UserError when the store refuses to open */
   open(): Promise<Shown> {
-    const started = fork(child, [this.#folder.dir], { execPath: process.execPath, serialization: 'advanced' })
+    const started = fork(child, [this.#folder.dir], {
+      execPath: process.execPath,
+      env: this.#env,
+      serialization: 'advanced',
+    })
     this.#process = started
     started.on('message', (message) => {
       // After an end nothing counts any more that was on its way.
@@ -202,6 +217,10 @@ export class ProcessWorld implements MachineWorld {
     })
     return new Promise((resolve, reject) => {
       this.#opened = resolve
+      started.on('message', (message) => {
+        const { refused } = message as { refused?: { code: string; happened: string } } // of machine-child.ts
+        if (refused !== undefined) reject(Object.assign(new Error(refused.happened), { code: refused.code }))
+      })
       started.once('exit', (code) => {
         if (this.#process === started) reject(new Error(`the store's process ended by itself: ${code}`))
       })
