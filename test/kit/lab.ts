@@ -8,7 +8,7 @@ import os from 'node:os'
 import path from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Event } from '../../agent/contract/events.ts'
-import type { Status, VolumeStatus } from '../../agent/contract/status.ts'
+import type { DeletedVolumeStatus, Status, VolumeStatus } from '../../agent/contract/status.ts'
 import { type Headline, headlineOf } from '../../agent/contract/words.ts'
 import type { Answer } from '../lab/answer.ts'
 import { messageOf } from '../lab/answer.ts'
@@ -18,7 +18,7 @@ import { down, up, wait } from '../lab/lab.ts'
 import { type Place, tcpUri, unixUri } from '../lab/layout.ts'
 import { kill, runningMembers, start, stop } from '../lab/members.ts'
 import { lastLines, signal } from '../lab/processes.ts'
-import { type LabState, memberNamed, membersOf } from '../lab/state.ts'
+import { type LabState, type Member, memberNamed, membersOf } from '../lab/state.ts'
 import { until } from './until.ts'
 
 export interface LabOptions {
@@ -182,6 +182,20 @@ export class TestLab {
       }
       await sleep(50)
     }
+  }
+
+  /** A server as test/lab/api.ts takes it: what a person changes is asked of it. */
+  server(name: ServerName): Member {
+    return memberNamed(this.state, name)
+  }
+
+  /** Waits until this server says that it keeps a deleted disk of the lab's name. */
+  async deletedAt(name: ServerName): Promise<DeletedVolumeStatus> {
+    return until(`a deleted disk at ${name}`, stepMs, async () => {
+      const { volumes, deletedVolumes } = await this.status(name)
+      const isOffered = volumes.some((volume) => volume.name === this.state.volume.name)
+      return isOffered ? undefined : deletedVolumes.find((volume) => volume.name === this.state.volume.name)
+    })
   }
 
   events(name: MemberName): Promise<readonly Event[]> {

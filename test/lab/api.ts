@@ -11,6 +11,8 @@ import type { Member } from './state.ts'
 const answerMs = 2_000
 /** Creating a volume writes to every server's disk. */
 const createMs = 30_000
+/** A change is made and decided by every server. */
+const changeMs = 60_000
 /** A hold flushes all copies first. */
 const holdAnswerMs = 15_000
 
@@ -46,6 +48,31 @@ export async function release(member: Member): Promise<void> {
 
 export async function stopInGoodOrder(member: Member, limitMs: number): Promise<void> {
   await clientOf(member).call('stop', {}, limit(limitMs))
+}
+
+export async function grow(member: Member, volume: string, sizeBytes: number): Promise<void> {
+  await clientOf(member).call('growVolume', { volume, sizeBytes }, limit(changeMs))
+}
+
+export async function deleteVolume(member: Member, volume: string): Promise<void> {
+  await clientOf(member).call('deleteVolume', { volume }, limit(changeMs))
+}
+
+/** @param id of a recently deleted volume @param as another name; null: the old one */
+export async function restoreVolume(member: Member, id: string, as: string | null): Promise<void> {
+  await clientOf(member).call('restoreVolume', { id, as }, limit(changeMs))
+}
+
+export async function purgeVolume(member: Member, id: string, wipe: boolean): Promise<void> {
+  await clientOf(member).call('purgeVolume', { id, wipe }, limit(changeMs))
+}
+
+export async function makeSnapshot(member: Member, volume: string, name: string): Promise<void> {
+  await clientOf(member).call('makeSnapshot', { volume, name }, limit(changeMs))
+}
+
+export async function deleteSnapshot(member: Member, volume: string, snapshot: string): Promise<void> {
+  await clientOf(member).call('deleteSnapshot', { volume, snapshot }, limit(changeMs))
 }
 
 export async function resync(member: Member, volume: string, action: 'now' | 'pause' | 'continue'): Promise<void> {

@@ -60,9 +60,39 @@ export const commands = {
       timeout: timeout('60'),
     },
   },
+  grow: {
+    words: ['DIR', 'SERVER', 'SIZE'],
+    help: 'ask a server to make the shared disk larger, to SIZE',
+    options: {},
+  },
+  delete: {
+    words: ['DIR', 'SERVER'],
+    help: 'ask a server to delete the shared disk: offered to nobody, kept for some days',
+    options: {},
+  },
+  restore: {
+    words: ['DIR', 'SERVER'],
+    help: 'ask a server to bring the deleted shared disk back',
+    options: {
+      as: { type: 'string', value: 'NAME', help: 'under another name, which the lab calls it by from then on' },
+    },
+  },
+  purge: {
+    words: ['DIR', 'SERVER'],
+    help: 'ask a server to remove the deleted shared disk for good; waits until it is gone there',
+    options: {
+      wipe: { type: 'boolean', default: false, help: 'every byte is overwritten first' },
+      timeout: timeout('60'),
+    },
+  },
+  snapshot: {
+    words: ['DIR', 'SERVER', 'NAME'],
+    help: 'ask a server to make a snapshot of the shared disk; it is the export DISK@NAME everywhere',
+    options: { delete: { type: 'boolean', default: false, help: 'delete that snapshot instead' } },
+  },
   equal: {
     words: ['DIR'],
-    help: 'compare the in-sync copies, read from the stores themselves; running servers hold writes meanwhile',
+    help: 'compare the in-sync copies and their snapshots, read from the stores themselves; running servers hold writes meanwhile',
     options: {},
   },
   status: {

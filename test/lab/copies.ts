@@ -106,13 +106,14 @@ function configuredFolders(file: string): AgentConfig['folders'] {
 }
 
 function volumeIn(store: InspectedStore, member: Member, name: string): Seen | null {
-  for (const replica of store.replicas) {
+  const found = store.replicas.flatMap((replica): Seen[] => {
     const record = volumeRecordSchema.safeParse(store.records.get(recordKey(replica.volumeId)))
-    if (record.success && record.data.known.volumeName === name) {
-      return { member, store, replica, configuration: record.data.known }
-    }
-  }
-  return null
+    // What is to be gone for good counts no more, wherever it still stands.
+    if (!record.success || record.data.known.volumeName !== name || record.data.known.purge !== 'no') return []
+    return [{ member, store, replica, configuration: record.data.known }]
+  })
+  // A deleted one may have the name that another one has now.
+  return found.find(({ configuration }) => configuration.deletedMs === null) ?? found[0] ?? null
 }
 
 function newestOf(seen: readonly Seen[], unreadable: ReadonlyMap<Member, string>): Configuration {

@@ -6,6 +6,7 @@ import { never, UserError } from '../../agent/kit/failure.ts'
 import { limits } from '../../agent/limits.ts'
 import { type Answer, CouldNot, messageOf, yes } from './answer.ts'
 import { helpText, type Invocation, parseInvocation, secondsIn } from './arguments.ts'
+import * as changes from './changes.ts'
 import { equal } from './equal.ts'
 import { cut, fault, heal } from './faults.ts'
 import { describe, down, statusReport, up, wait } from './lab.ts'
@@ -54,6 +55,18 @@ async function answerTo(invocation: Invocation): Promise<Answer> {
       return stop(state, server, limitMs())
     case 'wait':
       return wait(state, text('headline') ?? '', limitMs())
+    case 'grow':
+      return changes.grow(state, server, words.SIZE ?? '')
+    case 'delete':
+      return changes.remove(state, server)
+    case 'restore':
+      return changes.restore(state, server, text('as') ?? null)
+    case 'purge':
+      return changes.purge(state, server, { wipe: flag('wipe'), limitMs: limitMs() })
+    case 'snapshot':
+      return flag('delete')
+        ? changes.deleteSnapshot(state, server, words.NAME ?? '')
+        : changes.makeSnapshot(state, server, words.NAME ?? '')
     case 'equal':
       return equal(state)
     case 'status':

@@ -100,16 +100,26 @@ const lockMs = 5_000
  * Writes what changed about one member into the file as it is now: two commands at once (`lab start a`, `lab start b`)
  * must not undo each other.
  */
-export async function saveMember(dir: string, changed: Member): Promise<void> {
+export function saveMember(dir: string, changed: Member): Promise<void> {
+  return change(dir, (state) => {
+    const present = (each: Member) => (each.name === changed.name ? changed : each)
+    const witness = state.witness === null ? null : present(state.witness)
+    return { ...state, servers: state.servers.map(present), witness }
+  })
+}
+
+/** Writes the shared disk's new size into the file as it is now. */
+export function saveVolume(dir: string, volume: LabState['volume']): Promise<void> {
+  return change(dir, (state) => ({ ...state, volume }))
+}
+
+async function change(dir: string, changed: (state: LabState) => LabState): Promise<void> {
   const lock = path.join(dir, 'lab.lock')
   await until(`turn to write (${lock} is in the way)`, lockMs, () =>
     writeFile(lock, '', { flag: 'wx' }).then(() => true),
   )
   try {
-    const state = await loadState(dir)
-    const present = (each: Member) => (each.name === changed.name ? changed : each)
-    const witness = state.witness === null ? null : present(state.witness)
-    await saveState({ ...state, servers: state.servers.map(present), witness })
+    await saveState(changed(await loadState(dir)))
   } finally {
     await rm(lock, { force: true })
   }
