@@ -69,6 +69,8 @@ export const limits = {
 
   /** Entries of UV_THREADPOOL_SIZE, shared by the whole process. */
   threadPool: 16,
+  /** Entries more for every storage folder beside the main one: its data file calls, and those for records, syncs and space. */
+  folderThreads: 12,
   /** Data file calls one disk may have in flight; below the pool so that a hung disk leaves threads for the others. */
   diskCalls: 8,
 
@@ -254,6 +256,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.copyPieceBytes % of.blockBytes === 0, 'a copy piece is a whole number of blocks')
   check(of.regionBytes % of.copyPieceBytes === 0, 'a region is a whole number of copy pieces')
   check(of.diskCalls < of.threadPool, 'one disk must leave threads of the pool to the others')
+  check(of.diskCalls < of.folderThreads, 'a further disk brings the threads that it may hold')
   check(Number.isInteger(Math.log2(of.diskSmallWrites)), 'counters of small writes wrap')
   check(of.slotPool / 2 > of.requestBytes / of.extentBytes + 1, 'half the slot pool holds the largest write')
   check(of.heartbeatMs * 4 <= of.leaseMs, 'a lease survives three lost heartbeats')

@@ -2,7 +2,7 @@
  * The agent: the only file that builds the real clock, disks and network, and joins the modules. It runs without a
  * window; `mirrorbay agent --dir DIR` calls runAgent.
  */
-import './thread-pool.ts'
+
 import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -28,6 +28,7 @@ import { type LinkHub, startLinks } from './link/tcp.ts'
 import { StoreFaults } from './store/faults.ts'
 import { openStore } from './store/open-store.ts'
 import type { Store } from './store/replica.ts'
+import { sizeThreadPool } from './thread-pool.ts'
 import { version } from './version.ts'
 import { Engine } from './volume/engine.ts'
 import { mainFolder } from './volume/folders.ts'
@@ -383,6 +384,7 @@ export { rebuildStore } from './store/rebuild-folder.ts'
  * @throws UserError when it cannot start; the folder is left as it was
  */
 export async function runAgent({ dir }: { dir: string }): Promise<void> {
+  sizeThreadPool(dir)
   // A folder that cannot be made is reported by whoever opens it, in words.
   await mkdir(dir, { recursive: true }).catch(() => undefined)
   await new Agent(dir).run()

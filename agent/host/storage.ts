@@ -258,7 +258,7 @@ export class Storage {
 
   /** By itself only what costs a look into the folder: opening a damaged one again and again helps nobody. */
   #isWorthTrying({ state }: StorageFolder): boolean {
-    return state === 'missing' || state === 'foreign' || (state === 'in-use' && this.#looks % 5 === 0)
+    return state === 'missing' || state === 'foreign' || (state === 'in-use' && this.#looks % 2 === 0)
   }
 
   async #measure(folder: StorageFolder): Promise<void> {

@@ -3,12 +3,13 @@
  * only its own copies down, and comes back with them.
  */
 import assert from 'node:assert/strict'
-import { cp, mkdir, readdir, rename, rm, rmdir } from 'node:fs/promises'
+import { cp, mkdir, readdir, readFile, rename, rm, rmdir } from 'node:fs/promises'
 import path from 'node:path'
 import { test } from 'node:test'
 import { connectAgent } from '../../agent/cli/connection.ts'
 import { realClock } from '../../agent/host/machine.ts'
 import { closeStore } from '../../agent/host/opening.ts'
+import { limits } from '../../agent/limits.ts'
 import { openStore } from '../../agent/store/open-store.ts'
 import { stepMs, type TestLab, withLab } from '../kit/lab.ts'
 import { mustExit } from '../kit/lab-command.ts'
@@ -32,6 +33,14 @@ import { memberNamed } from '../lab/state.ts'
 
 const quiet = () => undefined
 const log = { debug: quiet, info: quiet, warn: quiet, error: quiet }
+
+/** Threads for files of a process; null where the system does not show them. */
+async function fileThreads(pid: number): Promise<number | null> {
+  if (process.platform !== 'linux') return null
+  const tasks = await readdir(`/proc/${pid}/task`)
+  const names = await Promise.all(tasks.map((task) => readFile(`/proc/${pid}/task/${task}/comm`, 'utf8')))
+  return names.filter((name) => name.startsWith('libuv-worker')).length
+}
 
 /** A disk of a fails; clients at both servers of the first volume, and at b of the second, go on. */
 async function failsAlone(lab: TestLab, [first, other]: readonly [Load, Load]): Promise<void> {
@@ -62,6 +71,9 @@ async function failsAlone(lab: TestLab, [first, other]: readonly [Load, Load]): 
 test('a folder that fails takes only its own volume down, and comes back with the next run', async () => {
   await withLab({ folders: 1 }, async (lab) => {
     await createSecond(lab)
+    const threads = await fileThreads(lab.pid('a'))
+    // A hung disk holds its own, and leaves all others to the other.
+    if (threads !== null) assert.equal(threads, limits.threadPool + limits.folderThreads)
     assert.deepEqual((await folder(lab, 'a')).volumes, ['second'])
     assert.deepEqual((await folder(lab, 'a', 'main')).volumes, ['disk'])
     const shape = { blocks: 128, connectionsPerServer: 1, depth: 2 }
@@ -218,8 +230,8 @@ test('a preferred server whose disk fails still decides: its register lies on an
     assert.equal((await lab.volume('a')).folder, 'main')
     await write(lab.uri('b'), 1, 11)
     await mustExit(0, 'fault', lab.dir, 'a', 'disk-fail', '--folder', 'main')
-    await lab.waitAt('b', 'One copy')
     await write(lab.uri('b'), 2, 22)
+    await lab.waitAt('b', 'One copy')
     await mustRead(lab.uri('b'), 1, 11)
     const refused = await command(lab, 'a', 'folder', 'remove', 'disk1')
     assert.deepEqual([refused.code, /decides about a shared disk/.test(refused.said)], [1, true], refused.said)
