@@ -95,6 +95,7 @@ const changes = fc
             to,
             value: kind === 'write' ? plan.value : 0,
             isRead: false,
+            sizeBytes: model.sizeBytes,
           }
           model.busy.add(change)
           model.began(change, plan.now)
@@ -129,7 +130,7 @@ const reads = place.map(
         const model = plan.volumes.get(id)
         assert.ok(model)
         const [from, to] = rangeOf(model, at)
-        const reading = { kind: 'write' as const, from, to, value: 0, isRead: true }
+        const reading = { kind: 'write' as const, from, to, value: 0, isRead: true, sizeBytes: model.sizeBytes }
         model.busy.add(reading)
         const expected = Buffer.from(model.bytes.subarray(from, to))
         plan.begin(world, { kind: 'read', id, from, length: to - from }, model, ({ failure, data }) => {
@@ -257,6 +258,31 @@ const creations = fc.tuple(fc.nat(2), fc.nat(1), fc.nat(60)).map(
     ),
 )
 
+/** To sizes that end in the middle of an extent, of a region, and in the next one. */
+const growth = fc.tuple(volumes, fc.constantFrom(1, 3, 64, 70, 2000, 4099), fc.nat(60)).map(
+  ([volume, blocks, events]) =>
+    new Command(
+      `grow(volume ${volume}, ${blocks} blocks; ${events} events)`,
+      (plan) => {
+        const model = there(plan, idOf(volume))
+        return model !== null && model.growing === null && model.sizeBytes < 3 * regionBytes
+      },
+      async (plan, world) => {
+        const id = idOf(volume)
+        const model = plan.volumes.get(id)
+        assert.ok(model)
+        const sizeBytes = model.sizeBytes + blocks * blockBytes
+        model.growing = sizeBytes
+        plan.begin(world, { kind: 'grow', id, sizeBytes }, model, ({ failure }) => {
+          model.growing = null
+          assert.ok(failure === null || (failure === 'no-space' && (world.isTight || plan.isFull)), `grow: ${failure}`)
+          if (failure === null) model.resize(sizeBytes)
+        })
+        await world.pass(events)
+      },
+    ),
+)
+
 const deletions = fc.tuple(fc.nat(2), fc.nat(60)).map(
   ([volume, events]) =>
     new Command(
@@ -316,6 +342,8 @@ export function commands(canCut: boolean) {
     creations,
     creations,
     deletions,
+    growth,
+    growth,
     full,
     plain('verify', verify),
     plain('closeAndOpen', closeAndOpen),

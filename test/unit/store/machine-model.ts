@@ -18,10 +18,13 @@ export interface Change {
   readonly from: number
   readonly to: number
   readonly value: number
+  /** Of the volume, when it was asked for. */
+  readonly sizeBytes: number
 }
 
 /** What one volume shows from outside. */
 export interface VolumeFacts {
+  readonly sizeBytes: number
   readonly regions: readonly RegionFacts[]
   readonly allocatedBytes: number
 }
@@ -53,10 +56,24 @@ export function fill(value: number, from: number, to: number): Buffer {
   return bytes
 }
 
+const untouched = (): Region => ({
+  isNeeded: false,
+  mark: 'off',
+  grade: 'sound',
+  stamp: 0,
+  began: 0,
+  durableStamp: 0,
+  offEpoch: 0,
+})
+
 export class VolumeModel {
-  readonly sizeBytes: number
-  readonly bytes: Buffer
+  sizeBytes: number
+  bytes: Buffer
   readonly regions: Region[]
+  /** The size that it is growing to. */
+  growing: number | null = null
+  /** A kill came before its growing was told: a power cut may take it back until a sync has come that began later. */
+  unsureSize: { readonly before: number; readonly since: number } | null = null
   /** Extents that have a slot, surely or perhaps. */
   readonly mapped = new Map<number, 'surely' | 'perhaps'>()
   readonly touched = new Set<number>()
@@ -81,15 +98,24 @@ export class VolumeModel {
   constructor(sizeBytes: number) {
     this.sizeBytes = sizeBytes
     this.bytes = Buffer.alloc(sizeBytes)
-    this.regions = Array.from({ length: Math.ceil(sizeBytes / regionBytes) }, () => ({
-      isNeeded: false,
-      mark: 'off',
-      grade: 'sound',
-      stamp: 0,
-      began: 0,
-      durableStamp: 0,
-      offEpoch: 0,
-    }))
+    this.regions = Array.from({ length: Math.ceil(sizeBytes / regionBytes) }, untouched)
+  }
+
+  /** It has that size from now on; a smaller one after a power cut only. */
+  resize(sizeBytes: number): void {
+    const bytes = Buffer.alloc(sizeBytes)
+    this.bytes.copy(bytes)
+    this.bytes = bytes
+    this.sizeBytes = sizeBytes
+    this.growing = null
+    const count = Math.ceil(sizeBytes / regionBytes)
+    this.regions.splice(count)
+    while (this.regions.length < count) this.regions.push(untouched())
+    for (const extent of [...this.mapped.keys(), ...this.touched]) {
+      if (extent * extentBytes < sizeBytes) continue
+      this.mapped.delete(extent)
+      this.touched.delete(extent)
+    }
   }
 
   isFree(from: number, to: number, isRead: boolean): boolean {
@@ -103,10 +129,10 @@ export class VolumeModel {
   }
 
   /** The bytes that a change really changes: a discard takes whole extents only. */
-  range({ kind, from, to }: Change): [from: number, to: number] {
+  range({ kind, from, to, sizeBytes }: Change): [from: number, to: number] {
     if (kind !== 'discard') return [from, to]
     const first = Math.ceil(from / extentBytes) * extentBytes
-    const end = to === this.sizeBytes ? to : Math.floor(to / extentBytes) * extentBytes
+    const end = to === sizeBytes ? to : Math.floor(to / extentBytes) * extentBytes
     return [first, Math.max(first, end)]
   }
 
@@ -169,7 +195,10 @@ export class VolumeModel {
   #map(change: Change, now: number): void {
     for (const [extent, isWhole] of this.#extents(change)) {
       const before = this.mapped.get(extent)
+      // What ended at the end of a volume that grew meanwhile may have been taken for a part.
+      const isUnsure = before !== undefined && change.to !== change.from && change.sizeBytes !== this.sizeBytes
       if (change.kind === 'write') this.mapped.set(extent, 'surely')
+      else if (isUnsure) this.mapped.set(extent, 'perhaps')
       else if (isWhole && change.kind !== 'keep') this.mapped.delete(extent)
       if (this.mapped.get(extent) !== before) this.#mapChanges.set(extent, now)
     }
@@ -206,6 +235,7 @@ export class VolumeModel {
   /** A sync that began then has ended well. */
   synced(begun: number): void {
     if (this.unsure !== null && this.unsure < begun) this.unsure = null
+    if (this.unsureSize !== null && this.unsureSize.since < begun) this.unsureSize = null
     for (const [sector, versions] of this.#versions) {
       const last = versions.findLastIndex(({ ended }) => ended < begun)
       if (last === versions.length - 1) this.#versions.delete(sector)
@@ -237,6 +267,7 @@ export class VolumeModel {
 
   /** With nothing under way: what the store says must be what is known. */
   agree(shown: VolumeFacts): void {
+    assert.equal(shown.sizeBytes, this.sizeBytes)
     for (const [index, region] of this.regions.entries()) {
       const facts = shown.regions[index]
       const words = `region ${index} is ${JSON.stringify(facts)}, known: ${JSON.stringify(region)}`
@@ -259,7 +290,8 @@ export class VolumeModel {
   }
 
   /** After an end: what may be there now, apart from the bytes. */
-  ended(ending: Ending, shown: VolumeFacts): void {
+  ended(ending: Ending, shown: VolumeFacts, now: number): void {
+    this.#endedSize(ending, shown.sizeBytes, now)
     for (const change of this.busy) if (!change.isRead) this.#leftUnderWay(change)
     if (ending === 'cut') for (const extent of this.#mapChanges.keys()) this.mapped.set(extent, 'perhaps')
     const isQuiet = this.open === 0
@@ -285,6 +317,17 @@ export class VolumeModel {
     }
     this.unmarking.clear()
     this.open = 0
+  }
+
+  /** Growing that was under way has come or not. */
+  #endedSize(ending: Ending, sizeBytes: number, now: number): void {
+    const before = this.sizeBytes
+    const wasTakenBack = ending === 'cut' && sizeBytes === this.unsureSize?.before
+    if (sizeBytes === this.growing || wasTakenBack) this.resize(sizeBytes)
+    assert.equal(sizeBytes, this.sizeBytes, `after ${ending}`)
+    if (sizeBytes > before && ending === 'kill') this.unsureSize ??= { before, since: now }
+    if (ending === 'cut') this.unsureSize = null
+    this.growing = null
   }
 
   #leftUnderWay(change: Change): void {

@@ -133,7 +133,7 @@ export async function reopen(plan: Plan, world: MachineWorld, ending: Ending): P
     if (model.state === 'making') model.unsure = ending === 'kill' ? plan.now : null
     if (ending === 'cut') model.unsure = null
     model.state = 'there'
-    model.ended(ending, facts)
+    model.ended(ending, facts, plan.now)
     for (const extent of model.touched) {
       const from = extent * extentBytes
       const { failure, data } = await read(world, id, from, Math.min(extentBytes, model.sizeBytes - from))

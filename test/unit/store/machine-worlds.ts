@@ -30,6 +30,7 @@ export type Call =
   | { readonly kind: 'raise'; readonly id: VolumeId; readonly region: number; readonly epoch: number }
   | { readonly kind: 'settled'; readonly id: VolumeId; readonly regions: readonly number[] }
   | { readonly kind: 'create'; readonly id: VolumeId; readonly sizeBytes: number }
+  | { readonly kind: 'grow'; readonly id: VolumeId; readonly sizeBytes: number }
   | { readonly kind: 'delete'; readonly id: VolumeId }
   | { readonly kind: 'put'; readonly value: number }
   | { readonly kind: 'look' }
@@ -75,7 +76,7 @@ export function show(store: Store): Shown {
   const volumes = new Map<VolumeId, VolumeFacts>()
   for (const replica of store.replicas()) {
     const regions = Array.from({ length: replica.regionCount }, (_, index) => replica.region(index))
-    volumes.set(replica.volumeId, { regions, allocatedBytes: replica.allocatedBytes() })
+    volumes.set(replica.volumeId, { regions, allocatedBytes: replica.allocatedBytes(), sizeBytes: replica.sizeBytes })
   }
   const { run, previousEnd, foundCommitCount, commitCount } = store
   return { run, previousEnd, foundCommitCount, commitCount, record: store.records.get('config'), volumes }
@@ -98,6 +99,7 @@ export function carryOut(
   if (call.kind === 'close') return store.close(done)
   if (call.kind === 'put') return store.records.put('config', call.value, done)
   if (call.kind === 'create') return store.createReplica(call.id, call.sizeBytes, (failure) => done(failure))
+  if (call.kind === 'grow') return store.growReplica(call.id, call.sizeBytes, done)
   if (call.kind === 'delete') return store.deleteReplica(call.id, done)
   const replica = store.replicas().find(({ volumeId }) => volumeId === call.id)
   assert.ok(replica, `${call.kind}: there is no volume ${call.id}`)
