@@ -178,6 +178,7 @@ class Agent {
     if (config.role === 'storage') await this.#startNbd(config, engine)
     await this.#startControl({ config, store, engine, hub, storage })
     this.#closers.push({ what: 'the volumes', close: () => this.#leaveVolumes(engine) })
+    this.#closers.push({ what: 'the look at storage folders', close: async () => storage.stopLooking() })
     this.#eventLog.append('agent-started', {
       server: config.name,
       details: { run: store.run, before: store.previousEnd },

@@ -139,9 +139,14 @@ export class Storage {
     this.#world.changed()
   }
 
+  /** The agent stops: what comes back from now on waits for the next start. */
+  stopLooking(): void {
+    this.#isClosed = true
+  }
+
   /** Closes the stores of all folders but main's. */
   async close(): Promise<void> {
-    this.#isClosed = true
+    this.stopLooking()
     const folders = this.#world.engine.folders.open().filter(({ name }) => name !== mainFolder)
     const ends = await Promise.allSettled(folders.map(({ store }) => closeStore(store)))
     for (const end of ends) if (end.status === 'rejected') throw end.reason
