@@ -86,6 +86,15 @@ export const limits = {
   slotPool: 1024,
   /** Freed slots zeroed in one go, in the background. */
   slotsZeroed: 64,
+  /** Read-only images of a volume: more than a day of hourly ones is another tool's work, and each is compared at every
+   * change of a mapping. */
+  images: 8,
+  /** Extents of one replica copied at once because an image holds their slot: 256 KiB of memory each. */
+  copiesAtOnce: 16,
+  /** Block checksums brought to the disk at once before an image is made: one slot's each. */
+  sumsAtOnce: 8,
+  /** Regions of a deleted image whose slots are given back in one commit: a deletion never holds up other commits for long. */
+  imageRegionsFreed: 64,
   /** Pages of 64 block checksums (512 bytes) in memory per storage folder: 16 MiB, those of 8 GiB of data. */
   sumPages: 32_768,
   /** Bytes, and slots of 256 KiB, written and not yet synced, in one storage folder: more waits, whatever the disk can (item 4 of the

@@ -14,17 +14,19 @@ import { DiskQueue } from './disk-queue.ts'
 import { FailureRecord } from './failure-record.ts'
 import { StoreFigures } from './figures.ts'
 import { FileError, type Files, failureOf } from './files.ts'
+import type { SlotHeader } from './format.ts'
+import { refusalOf } from './image-changes.ts'
 import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { doubtSums, gradeMarks } from './previous-end.ts'
 import { FileRecords } from './records.ts'
-import type { Records, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
+import type { ImageDone, Records, ReplicaImage, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
 import type { DiskReplica } from './replica-disk.ts'
 import { ReplicaSet } from './replica-set.ts'
 import { endOf, type PreviousEnd, readRun, writeRun } from './run.ts'
 import { Slots } from './slots.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 import { makeStore, openDataFiles, readStoreFile } from './store-folder.ts'
-import { Sums } from './sums.ts'
+import { Sums, unreadable } from './sums.ts'
 import { Syncs } from './syncs.ts'
 import { damaged, inUse, openingFailed } from './trouble.ts'
 
@@ -97,7 +99,8 @@ export class CoreStore implements Store {
     this.#commits = new Commits({ clock, index, queue, data, wrote, committed })
     this.#sums = new Sums({ queue, data, fail, wrote, log, mostPages: options.sumPages ?? limits.sumPages })
     const { commits, sums, syncs } = { commits: this.#commits, sums: this.#sums, syncs: this.#syncs }
-    this.#slots = new Slots({ queue, data, fail, log, files, commits, sums, failed })
+    const isElsewhere = (header: SlotHeader) => this.#replicas.isElsewhere(header)
+    this.#slots = new Slots({ isElsewhere, queue, data, fail, log, files, commits, sums, failed })
     this.#records = new FileRecords(files, count, () => clock.monotonicMs(), fail)
     this.records = this.#records
     const shared = { clock, log, files, run, index, queue, data, slots: this.#slots, commits, syncs, sums, count }
@@ -158,6 +161,7 @@ export class CoreStore implements Store {
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))
     store.#slots.begin()
+    store.#replicas.begin()
     store.#watchSpace()
     return store
   }
@@ -198,6 +202,38 @@ export class CoreStore implements Store {
       sizeBytes % limits.blockBytes === 0 && sizeBytes >= replica.sizeBytes && sizeBytes <= limits.volumeMaxBytes
     invariant(fits, 'S4', `a replica of ${replica.sizeBytes} bytes cannot grow to ${sizeBytes}`)
     runSteps(this.#replicas.grow(replica, sizeBytes), (error) => done(error ? this.#failedChange(error) : null))
+  }
+
+  createImage(id: VolumeId, name: string, madeMs: number, done: ImageDone): void {
+    const replica = this.#there(id)
+    const refusal = refusalOf(replica, name)
+    invariant(!replica.isChanging, 'S7', 'an image is made while its volume is written')
+    if (refusal !== null) return this.#queue.turn(() => done(refusal))
+    runSteps(this.#replicas.createImage(replica, name, madeMs), (error, image) => {
+      if (error) done(this.#failedImage(error))
+      else done(null, image)
+    })
+  }
+
+  prepareImage(id: VolumeId, done: StoreDone): void {
+    const replica = this.#there(id)
+    runSteps(this.#replicas.prepareImage(replica), (error) => done(error ? this.#failedImage(error) : null))
+  }
+
+  images(id: VolumeId): readonly ReplicaImage[] {
+    return this.#there(id).parts.images.named
+  }
+
+  deleteImage(id: VolumeId, name: string, done: (failure: StoreFailure | 'no-image' | null) => void): void {
+    const replica = this.#there(id)
+    const image = replica.parts.images.named.find((one) => one.name === name)
+    if (image === undefined) return this.#queue.turn(() => done('no-image'))
+    runSteps(this.#replicas.deleteImage(replica, image), (error) => done(error ? this.#failedChange(error) : null))
+  }
+
+  /** A block whose checksum cannot be known is no failure of the store. */
+  #failedImage(error: unknown): StoreFailure {
+    return error === unreadable ? 'io' : this.#failedChange(error)
   }
 
   deleteReplica(id: VolumeId, done: StoreDone): void {

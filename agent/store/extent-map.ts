@@ -7,6 +7,8 @@ export class ExtentMap {
   /** slot + 1; 0 = no slot: reads as zeros. */
   readonly #pages: (Uint32Array | undefined)[]
   #mapped = 0
+  /** Pages that another map has, too: copied before they change. Null where there never were any. */
+  #common: boolean[] | null = null
 
   constructor(extentCount: number) {
     this.#pages = new Array(Math.ceil(extentCount / pageExtents))
@@ -15,6 +17,44 @@ export class ExtentMap {
   /** The volume has more extents, all without a slot. */
   grow(extentCount: number): void {
     this.#pages.length = Math.ceil(extentCount / pageExtents)
+  }
+
+  /** A map of its own with the same slots; costs nothing until one of the two changes. */
+  snapshot(): ExtentMap {
+    const copy = new ExtentMap(0)
+    copy.#pages.push(...this.#pages)
+    copy.#mapped = this.#mapped
+    copy.#common = this.#pages.map((page) => page !== undefined)
+    this.#common = copy.#common.slice()
+    return copy
+  }
+
+  /** Where both maps are alike, they have one memory from now on. */
+  shareWith(other: ExtentMap): void {
+    for (const [number, page] of this.#pages.entries()) {
+      const same = other.#pages[number]
+      if (page === undefined || same === undefined || page === same || !same.every((slot, at) => slot === page[at]))
+        continue
+      this.#pages[number] = same
+      this.#common ??= []
+      this.#common[number] = true
+      other.#common ??= []
+      other.#common[number] = true
+    }
+  }
+
+  /** Extents whose slot none of the others has for them. */
+  countOnly(others: readonly ExtentMap[]): number {
+    let count = 0
+    for (const [number, page] of this.#pages.entries()) {
+      if (page === undefined) continue
+      const pages = others.map((other) => other.#pages[number])
+      if (pages.includes(page)) continue
+      for (const [at, slot] of page.entries()) {
+        if (slot !== 0 && !pages.some((other) => other?.[at] === slot)) count += 1
+      }
+    }
+    return count
   }
 
   /** Extents that have a slot. */
@@ -35,6 +75,10 @@ export class ExtentMap {
     if (page === undefined) {
       page = new Uint32Array(pageExtents)
       this.#pages[number] = page
+    } else if (this.#common !== null && this.#common[number] === true) {
+      page = page.slice()
+      this.#pages[number] = page
+      this.#common[number] = false
     }
     const before = page[extent % pageExtents] ?? 0
     page[extent % pageExtents] = slot + 1
@@ -65,16 +109,14 @@ export class ExtentMap {
     return row
   }
 
-  /** Takes over a row of the index. @returns the slots named in it */
-  loadRow(region: number, row: Uint8Array): number[] {
+  /** Takes over a row of the index. @param check is told each slot before it is the extent's */
+  loadRow(region: number, row: Uint8Array, check: (extent: number, slot: number) => void): void {
     const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength)
-    const slots: number[] = []
     for (let at = 0; at < regionExtents; at++) {
       const slot = bytes.readUInt32LE(at * 4) - 1
       if (slot < 0) continue
+      check(region * regionExtents + at, slot)
       this.set(region * regionExtents + at, slot)
-      slots.push(slot)
     }
-    return slots
   }
 }

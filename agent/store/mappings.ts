@@ -1,9 +1,11 @@
 /** Which extents of one replica get a slot and lose it, and who waits until that is committed. */
 import type { VolumeId } from '../kit/ids.ts'
+import { zeroSum } from './checksum.ts'
 import type { Commits } from './commits.ts'
 import type { ExtentMap } from './extent-map.ts'
 import type { FileError } from './files.ts'
-import { regionExtents, slotBytes } from './format.ts'
+import { blocksPerSlot, regionExtents, type SlotHeader, slotBytes } from './format.ts'
+import type { Images } from './images.ts'
 import type { Operation } from './operation.ts'
 import type { Slots } from './slots.ts'
 import { type Change, RangeReservations, SpaceReservation } from './space.ts'
@@ -12,6 +14,7 @@ import type { SumOwner, Sums } from './sums.ts'
 
 export interface MappingParts {
   readonly map: ExtentMap
+  readonly images: Images
   readonly slots: Slots
   readonly commits: Commits
   readonly sums: Sums
@@ -43,7 +46,30 @@ export class Mappings {
     for (let extent = Math.floor(offsetBytes / slotBytes); extent <= last; extent++) {
       if (this.#parts.map.get(extent) < 0) missing += 1
     }
-    return missing
+    if (this.#parts.images.isEmpty) return missing
+    return missing + this.shared(Math.floor(offsetBytes / slotBytes), last + 1).length
+  }
+
+  /** Extents in [from, end) whose slot an image holds, too: they are copied before they change. */
+  shared(from: number, end: number): number[] {
+    const { images, map } = this.#parts
+    const extents: number[] = []
+    if (images.isEmpty) return extents
+    for (let extent = map.firstMapped(from, end); extent >= 0; extent = map.firstMapped(extent + 1, end)) {
+      if (images.isShared(extent, map.get(extent))) extents.push(extent)
+    }
+    return extents
+  }
+
+  /** Slots that such a request needs there now. Zeros take the place of what is stored, but not in an image. */
+  needed(change: Change, offsetBytes: number, lengthBytes: number): number {
+    if (change === 'data') return this.missing(offsetBytes, lengthBytes)
+    if (change === 'discard' || this.#parts.images.isEmpty) return 0
+    const end = offsetBytes + lengthBytes
+    const isUnmapped = (extent: number) =>
+      change === 'zero' && extent * slotBytes >= offsetBytes && (extent + 1) * slotBytes <= end
+    const shared = this.shared(Math.floor(offsetBytes / slotBytes), Math.ceil(end / slotBytes))
+    return shared.filter((extent) => !isUnmapped(extent)).length
   }
 
   /** C8: sets slots aside for whatever comes. @returns null when the disk cannot hold that many more */
@@ -54,7 +80,7 @@ export class Mappings {
 
   /** C8: sets aside what is missing now, and what is discarded there before the write comes. */
   reserveFor(change: Change, offsetBytes: number, lengthBytes: number): SpaceReservation | null {
-    const needed = change === 'data' ? this.missing(offsetBytes, lengthBytes) : 0
+    const needed = this.needed(change, offsetBytes, lengthBytes)
     const ledger = this.#parts.slots
     if (needed > 0 && ledger.available() < needed) return null
     const first = Math.floor(offsetBytes / slotBytes)
@@ -73,8 +99,7 @@ export class Mappings {
         map.set(extent, slot)
         sums.fresh(slot, this.#owner, extent)
         commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
-        const { run, counter } = this.#parts.nextGeneration()
-        commits.header({ state: 'data', slot, volumeId: this.#volume.id, extent, run, counter })
+        this.#header('data', slot, extent)
         this.#uncommitted.set(extent, this.#commitNumber + 1)
         fresh = true
       } else if (this.#uncommitted.size > 0 && this.#uncommitted.has(extent)) fresh = true
@@ -85,16 +110,42 @@ export class Mappings {
 
   /** Takes the extent's slot away. The caller awaits the commit. */
   unmap(extent: number): void {
-    const { map, slots, commits, sums, doubt } = this.#parts
+    const { map, images, slots, commits, sums, doubt } = this.#parts
     const slot = map.get(extent)
     map.set(extent, -1)
-    this.#reservations.freed(extent)
-    sums.forget(slot)
     doubt.remove(extent)
-    slots.free(slot)
+    if (!images.isEmpty && images.isHeld(extent, slot)) {
+      sums.handOver(slot)
+      images.left(extent, slot)
+    } else {
+      this.#reservations.freed(extent)
+      sums.forget(slot)
+      slots.free(slot)
+    }
     commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
-    const { run, counter } = this.#parts.nextGeneration()
-    commits.header({ state: 'free', slot, volumeId: this.#volume.id, extent, run, counter })
+    this.#header('free', slot, extent)
+    if (images.isEmpty) return
+    // They claimed the extent before this slot did, and will when its header is another's.
+    for (const older of images.slotsOf(extent, slot)) this.#header('free', older, extent, { run: 0, counter: 0 })
+  }
+
+  /** The extent has a copy of what an image holds: durable, with these checksums. The caller awaits the commit. */
+  replace(extent: number, to: number, sumsOf: BigUint64Array): void {
+    const { map, images, slots, commits, sums } = this.#parts
+    const from = map.get(extent)
+    map.set(extent, to)
+    slots.map(to)
+    const page = sums.fresh(to, this.#owner, extent)
+    for (let block = 0; block < blocksPerSlot; block += 1) page.set(block, sumsOf[block] ?? zeroSum)
+    sums.handOver(from)
+    images.left(extent, from)
+    commits.touchRegion(this.#volume.number, map, Math.floor(extent / regionExtents))
+    this.#header('data', to, extent)
+    this.#uncommitted.set(extent, this.#commitNumber + 1)
+  }
+
+  #header(state: SlotHeader['state'], slot: number, extent: number, generation = this.#parts.nextGeneration()): void {
+    this.#parts.commits.header({ state, slot, volumeId: this.#volume.id, extent, ...generation })
   }
 
   isUncommitted(extent: number): boolean {

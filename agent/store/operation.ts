@@ -29,6 +29,8 @@ export class Operation implements DiskWaiter {
   reservation: SpaceReservation | null = null
   before: Operation | null = null
   after: Operation | null = null
+  /** Ascends with age in its list. */
+  sequence = 0
 
   constructor(host: OperationHost, startMs: number, done: (failure: StoreFailure | null) => void) {
     this.#host = host
@@ -60,12 +62,17 @@ export class OperationList {
   #oldest: Operation | null = null
   #newest: Operation | null = null
   #emptied: (() => void) | null = null
+  #sequence = 0
+  /** Who waits until all up to that one have ended, in order. */
+  #graces: { readonly sequence: number; readonly done: () => void }[] = []
 
   get oldest(): Operation | null {
     return this.#oldest
   }
 
   add(operation: Operation): void {
+    this.#sequence += 1
+    operation.sequence = this.#sequence
     operation.before = this.#newest
     if (this.#newest) this.#newest.after = operation
     else this.#oldest = operation
@@ -77,10 +84,27 @@ export class OperationList {
     else this.#oldest = operation.after
     if (operation.after) operation.after.before = operation.before
     else this.#newest = operation.before
+    if (this.#graces.length > 0) this.#endGraces()
     if (this.#oldest !== null) return
     const emptied = this.#emptied
     this.#emptied = null
     emptied?.()
+  }
+
+  some(holds: (operation: Operation) => boolean): boolean {
+    for (let one = this.#oldest; one !== null; one = one.after) if (holds(one)) return true
+    return false
+  }
+
+  /** Calls back when all that are under way now have ended, perhaps at once. */
+  afterThese(done: () => void): void {
+    this.#graces.push({ sequence: this.#sequence, done })
+    this.#endGraces()
+  }
+
+  #endGraces(): void {
+    const left = this.#oldest?.sequence ?? Number.POSITIVE_INFINITY
+    while (this.#graces.length > 0 && (this.#graces[0]?.sequence ?? 0) < left) this.#graces.shift()?.done()
   }
 
   /** Calls back when there is none, perhaps at once. For one caller. */

@@ -1,12 +1,13 @@
 /** What the end of the run before means for marks and checksums (C2). */
 import type { ExtentMap } from './extent-map.ts'
 import { markState } from './format.ts'
+import type { Images } from './images.ts'
 import type { Marks } from './marks.ts'
 import { type Steps, wait } from './steps.ts'
 import type { SumDoubt } from './sum-doubt.ts'
 
 interface Replica {
-  readonly parts: { readonly marks: Marks; readonly map: ExtentMap; readonly doubt: SumDoubt }
+  readonly parts: { readonly marks: Marks; readonly map: ExtentMap; readonly images: Images; readonly doubt: SumDoubt }
 }
 
 /** What is marked gets at least that grade, durably; never a better one than it has. */
@@ -20,12 +21,20 @@ export function* gradeMarks(replicas: Iterable<Replica>, end: 'torn' | 'lossy'):
   }
 }
 
-/** What an unclean end left marked has checksums that are worth nothing. */
+/**
+ * What an unclean end left marked has checksums that are worth nothing; but for a slot that an image holds, too: since
+ * the image was made nothing was written there, and its checksums were durable before that.
+ */
 export function doubtSums(replicas: Iterable<Replica>): void {
   for (const { parts } of replicas) {
-    const { marks, map, doubt } = parts
+    const { marks, map, images, doubt } = parts
     for (let region = 0; region < marks.regionCount; region++) {
-      if (marks.facts(region).marked) doubt.add(region, map)
+      if (!marks.facts(region).marked) continue
+      doubt.add(region, map)
+      if (images.isEmpty) continue
+      for (const extent of doubt.extents(region)) {
+        if (images.isShared(extent, map.get(extent))) doubt.remove(extent)
+      }
     }
   }
 }

@@ -11,23 +11,26 @@ import { SlabPieces } from '../kit/slabs.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import { ChunkCutter, cutOut } from './blocks.ts'
+import { Calls } from './calls.ts'
 import type { Commits } from './commits.ts'
 import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { afterAll, partsOfZero, readEdges } from './edges.ts'
+import { ExtentCopies } from './extent-copies.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { Fetch, type FetchParts, runLength } from './fetch.ts'
-import { type FileError, failureOf } from './files.ts'
+import type { FileError } from './files.ts'
 import { fileOfSlot, regionExtents, slotBytes, slotOffset } from './format.ts'
+import type { Images } from './images.ts'
 import { Mappings } from './mappings.ts'
 import type { Marks } from './marks.ts'
-import { Operation, type OperationHost, OperationList } from './operation.ts'
-import type { RegionFacts, ReplicaStore, StoreDone, StoreFailure, StoreReadDone, StoreReadFailure } from './replica.ts'
+import type { Operation } from './operation.ts'
+import type { RegionFacts, ReplicaStore, StoreDone, StoreReadDone, StoreReadFailure } from './replica.ts'
 import type { Slots } from './slots.ts'
 import type { Change, SpaceReservation } from './space.ts'
 import type { SumDoubt } from './sum-doubt.ts'
 import { saveSums } from './sum-save.ts'
-import { sumWrite, sumZeros, unknowSums } from './sum-writes.ts'
+import { sumWrite, sumZeros } from './sum-writes.ts'
 import type { SumOwner, Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
@@ -40,6 +43,7 @@ export interface ReplicaParts {
   readonly syncs: Syncs
   readonly marks: Marks
   readonly map: ExtentMap
+  readonly images: Images
   readonly sums: Sums
   readonly doubt: SumDoubt
   /** The next (run, counter) of a slot header. */
@@ -53,17 +57,17 @@ export interface ReplicaParts {
 
 const zeros = Buffer.alloc(slotBytes)
 
-export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
+export class DiskReplica implements ReplicaStore, SumOwner {
   readonly volumeId: VolumeId
   #sizeBytes: number
   readonly number: number
   readonly parts: ReplicaParts
   /** What is read: handed back by whoever has passed it on (decision 0007). */
   readonly #memory = new SlabPieces()
-  readonly #operations = new OperationList()
+  readonly #calls: Calls
   readonly #mappings: Mappings
+  readonly #copies: ExtentCopies
   readonly #fetchParts: FetchParts
-  #gone = false
 
   constructor(parts: ReplicaParts, volume: { id: VolumeId; number: number; sizeBytes: number }) {
     this.parts = parts
@@ -71,8 +75,11 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     this.number = volume.number
     this.#sizeBytes = volume.sizeBytes
     const { queue, data, map, sums } = parts
+    this.#calls = new Calls(parts, this)
     this.#mappings = new Mappings(parts, this, volume)
-    this.#fetchParts = { queue, data, map, sums, rotten: (offsetBytes) => parts.rotten(volume.id, offsetBytes) }
+    const rottenAt = (offsetBytes: number) => parts.rotten(volume.id, offsetBytes)
+    this.#copies = new ExtentCopies({ ...parts, rottenAt }, this, this.#mappings)
+    this.#fetchParts = { queue, data, map, sums, rotten: rottenAt }
   }
 
   get sizeBytes(): number {
@@ -98,9 +105,9 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     reservation?: SpaceReservation,
   ): void {
     this.#inside(offsetBytes, lengthBytes)
-    const operation = this.#begin(done)
+    const operation = this.#calls.begin(done)
     if (reservation !== undefined) operation.reservation = reservation
-    this.#marked(operation, offsetBytes, lengthBytes, () => {
+    this.#calls.marked(operation, offsetBytes, lengthBytes, () => {
       const isWhole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
       if (isWhole) this.#store(operation, offsetBytes, chunks, lengthBytes)
       else this.#widen(operation, offsetBytes, chunks, lengthBytes)
@@ -115,17 +122,24 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     reservation?: SpaceReservation,
   ): void {
     this.#inside(offsetBytes, lengthBytes)
-    // Where something is stored, zeros take its place: nothing of it is needed.
-    reservation?.release()
+    // Where something is stored, zeros take its place: nothing of it is needed, but for copies of what images hold.
+    if (this.parts.images.isEmpty) reservation?.release()
+    const share = (at: number, length: number) => {
+      if (reservation === undefined || this.parts.images.isEmpty) return undefined
+      const needed = this.#mappings.needed(mayUnmap ? 'zero' : 'zero-keep', at, length)
+      return reservation.split(Math.min(reservation.slots, needed))
+    }
     const { edges, fromBytes, toBytes } = partsOfZero(offsetBytes, offsetBytes + lengthBytes)
-    if (edges.length === 0) return this.#change(offsetBytes, lengthBytes, mayUnmap, true, done)
+    if (edges.length === 0) return this.#change(offsetBytes, lengthBytes, mayUnmap, true, done, reservation)
     const stored = edges.filter(({ atBytes }) => this.parts.map.get(Math.floor(atBytes / slotBytes)) >= 0)
     const part = afterAll(stored.length + 2, done)
     for (const { atBytes, lengthBytes } of stored) {
-      this.write(atBytes, [zeros.subarray(0, lengthBytes)], lengthBytes, part)
+      this.write(atBytes, [zeros.subarray(0, lengthBytes)], lengthBytes, part, share(atBytes, lengthBytes))
     }
-    if (toBytes > fromBytes) this.#change(fromBytes, toBytes - fromBytes, mayUnmap, true, part)
+    const middle = toBytes - fromBytes
+    if (middle > 0) this.#change(fromBytes, middle, mayUnmap, true, part, share(fromBytes, middle))
     else part(null)
+    reservation?.release()
     this.parts.queue.turn(() => part(null))
   }
 
@@ -139,12 +153,12 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const fromBytes = Math.floor(offsetBytes / limits.blockBytes) * limits.blockBytes
     const endBytes = Math.ceil((offsetBytes + lengthBytes) / limits.blockBytes) * limits.blockBytes
     if (map.firstMapped(Math.floor(fromBytes / slotBytes), Math.ceil(endBytes / slotBytes)) < 0) {
-      const operation = this.#begin((failure) => done(failure === null ? null : 'io', Buffer.alloc(lengthBytes)))
-      return this.#later(operation)
+      const operation = this.#calls.begin((failure) => done(failure === null ? null : 'io', Buffer.alloc(lengthBytes)))
+      return this.#calls.later(operation)
     }
     const into = this.#memory.take(endBytes - fromBytes)
     let verdict: StoreReadFailure | null = null
-    const operation = this.#begin(() => {
+    const operation = this.#calls.begin(() => {
       const data = cutOut(into, offsetBytes - fromBytes, lengthBytes)
       done(verdict, verdict === null ? data : new Uint8Array(0))
     })
@@ -156,10 +170,10 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   }
 
   sync(done: StoreDone): void {
-    const operation = this.#begin(done)
+    const operation = this.#calls.begin(done)
     if (this.parts.failed()) {
       operation.failure = 'io'
-      this.#later(operation)
+      this.#calls.later(operation)
       return
     }
     this.parts.syncs.request((error) => {
@@ -184,19 +198,19 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   unmark(regions: readonly number[], epoch: number, done: StoreDone): void {
     // C1: first their checksums are durable. That may take a while, and nobody waits for it.
     const changes = this.parts.marks.changesOf(regions)
-    const timed = (call: (done: (error: FileError | null) => void) => void) => this.#timed(call)
+    const timed = (call: (done: (error: FileError | null) => void) => void) => this.#calls.timed(call)
     saveSums({ ...this.parts, timed }, this, regions, (failed) => {
-      if (failed || this.#gone) return this.parts.queue.turn(() => done('io'))
-      this.#marksCall(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
+      if (failed || this.#calls.isGone) return this.parts.queue.turn(() => done('io'))
+      this.#calls.marks(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
     })
   }
 
   raiseStamp(region: number, epoch: number, done: StoreDone): void {
-    this.#marksCall(done, (finished) => this.parts.marks.raiseStamp(region, epoch, finished))
+    this.#calls.marks(done, (finished) => this.parts.marks.raiseStamp(region, epoch, finished))
   }
 
   settled(regions: readonly number[], done: StoreDone): void {
-    this.#marksCall(done, (finished) => this.parts.marks.settled(regions, finished))
+    this.#calls.marks(done, (finished) => this.parts.marks.settled(regions, finished))
   }
 
   reserve(slots: number): SpaceReservation | null {
@@ -217,41 +231,25 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   }
 
   oldestPendingMs(): number {
-    const { oldest } = this.#operations
-    return oldest === null ? 0 : this.parts.clock.monotonicMs() - oldest.startMs
+    return this.#calls.oldestPendingMs()
   }
 
   allocatedBytes(): number {
     return this.parts.map.mapped * slotBytes
   }
 
-  /** Calls back when no call is under way. */
+  /** Calls back when no call is under way, and no slots of images are being given back. */
   whenIdle(done: () => void): void {
-    this.#operations.whenEmpty(done)
+    this.#calls.list.whenEmpty(() => this.parts.images.whenReleased(done))
+  }
+
+  get isGone(): boolean {
+    return this.#calls.isGone
   }
 
   /** Deleted: nothing may come any more. */
   retire(): void {
-    this.#gone = true
-  }
-
-  /** A call has had all its answers. */
-  ended(operation: Operation): void {
-    this.#operations.remove(operation)
-    operation.reservation?.release()
-    if (operation.failure !== null && operation.summedEndBytes >= 0) {
-      // What the disk took of it is not known: old bytes, new ones, or some of both.
-      unknowSums(this.parts, this, operation.summedFromBytes, operation.summedEndBytes)
-    }
-    for (const file of operation.files) this.parts.syncs.wrote(file)
-    if (operation.firstRegion >= 0) this.parts.marks.end(operation.firstRegion, operation.lastRegion)
-  }
-
-  /** A write failed. A full disk promises nothing about this range; anything else fails the whole store. */
-  failedWrite(error: FileError, before: StoreFailure | null): StoreFailure {
-    const failure = failureOf(error)
-    if (failure === 'io') this.parts.fail(error)
-    return before ?? failure
+    this.#calls.isGone = true
   }
 
   #inside(offsetBytes: number, lengthBytes: number): void {
@@ -259,74 +257,14 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     invariant(inside, 'S4', `${offsetBytes}+${lengthBytes} is outside of ${this.sizeBytes} bytes`)
   }
 
-  #begin(done: (failure: StoreFailure | null) => void): Operation {
-    invariant(!this.#gone, 'S5', 'a deleted replica is used')
-    const operation = new Operation(this, this.parts.clock.monotonicMs(), done)
-    this.#operations.add(operation)
-    return operation
-  }
-
-  /** The same call, seen by oldestPendingMs; also one that goes on while its volume is deleted. */
-  #timed(call: (done: (error: FileError | null) => void) => void) {
-    return (done: (error: FileError | null) => void) => {
-      const operation = new Operation(this, this.parts.clock.monotonicMs(), () => undefined)
-      this.#operations.add(operation)
-      call((error) => {
-        operation.part()
-        done(error)
-      })
-    }
-  }
-
-  /** Ends the operation's own part in a later turn, so that no callback comes inside the call. */
-  #later(operation: Operation): void {
-    if (operation.left > 1) operation.part()
-    else this.parts.queue.turn(() => operation.part())
-  }
-
-  #marksCall(done: StoreDone, call: (finished: (error: FileError | null) => void) => void): void {
-    const operation = this.#begin(done)
-    if (this.parts.failed()) {
-      operation.failure = 'io'
-      this.#later(operation)
-      return
-    }
-    call((error) => operation.diskDone(error))
-  }
-
-  /** Goes on when the regions of the range are durably marked. */
-  #marked(operation: Operation, offsetBytes: number, lengthBytes: number, go: () => void): void {
-    if (this.parts.failed()) {
-      operation.failure = 'io'
-      this.#later(operation)
-      return
-    }
-    operation.firstRegion = Math.floor(offsetBytes / limits.regionBytes)
-    operation.lastRegion = Math.floor((offsetBytes + lengthBytes - 1) / limits.regionBytes)
-    if (this.parts.marks.begin(operation.firstRegion, operation.lastRegion)) this.#admitted(operation, go)
-    else {
-      this.parts.marks.mark(operation.firstRegion, operation.lastRegion, (error) => {
-        if (error === null && !this.parts.failed()) this.#admitted(operation, go)
-        else {
-          operation.failure = error === null ? 'io' : this.failedWrite(error, null)
-          operation.part()
-        }
-      })
-    }
-  }
-
-  /** Goes on when not too much is written that no sync covers: at once, but for a slow disk. */
-  #admitted(operation: Operation, go: () => void): void {
-    const admitted = () => {
-      if (!this.parts.failed()) return go()
-      operation.failure = 'io'
-      this.#later(operation)
-    }
-    this.parts.sums.admit(() => this.parts.syncs.admit(admitted))
-  }
-
   /** Gives slots to what has none, then writes. */
   #store(operation: Operation, offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number): void {
+    if (!this.parts.images.isEmpty) {
+      const end = Math.ceil((offsetBytes + lengthBytes) / slotBytes)
+      const shared = this.#mappings.shared(Math.floor(offsetBytes / slotBytes), end)
+      const again = () => this.#store(operation, offsetBytes, chunks, lengthBytes)
+      if (shared.length > 0) return this.#copied(operation, shared, again)
+    }
     const missing = this.#mappings.missing(offsetBytes, lengthBytes)
     if (missing === 0) return this.#place(operation, offsetBytes, chunks, lengthBytes)
     const covered = (operation.reservation?.slots ?? 0) >= missing
@@ -334,6 +272,15 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
       operation.failure = failure
       if (failure === null) this.#place(operation, offsetBytes, chunks, lengthBytes)
       else operation.part()
+    })
+  }
+
+  /** Goes on when these extents are the volume's alone. */
+  #copied(operation: Operation, extents: readonly number[], go: () => void): void {
+    this.#copies.make(extents, operation.reservation, (failure) => {
+      if (failure === null) return go()
+      operation.failure = failure
+      operation.part()
     })
   }
 
@@ -406,11 +353,19 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
   }
 
   /** Zeroes or discards. Where nothing is stored already, nothing changes, and no mark is needed. */
-  #change(offsetBytes: number, lengthBytes: number, unmap: boolean, partial: boolean, done: StoreDone): void {
+  #change(
+    offsetBytes: number,
+    lengthBytes: number,
+    unmap: boolean,
+    partial: boolean,
+    done: StoreDone,
+    reservation?: SpaceReservation,
+  ): void {
     this.#inside(offsetBytes, lengthBytes)
-    const operation = this.#begin(done)
+    const operation = this.#calls.begin(done)
+    if (reservation !== undefined) operation.reservation = reservation
     const end = offsetBytes + lengthBytes
-    const { map } = this.parts
+    const { images, map } = this.parts
     // The volume's last extent may be cut short by its end; then it is whole with what there is of it.
     const wholeFirst = Math.ceil(offsetBytes / slotBytes)
     const wholeEnd = end === this.sizeBytes ? Math.ceil(end / slotBytes) : Math.floor(end / slotBytes)
@@ -418,32 +373,58 @@ export class DiskReplica implements ReplicaStore, OperationHost, SumOwner {
     const to = partial ? Math.ceil(end / slotBytes) : wholeEnd
     const firstHeld = map.firstMapped(from, to)
     if (firstHeld < 0 && !this.parts.failed()) {
-      this.#later(operation)
+      this.#calls.later(operation)
       return
     }
     const start = Math.max(offsetBytes, firstHeld * slotBytes)
-    this.#marked(operation, start, end - start, () => {
-      let changed = false
-      operation.summed(offsetBytes, end)
-      for (let extent = map.firstMapped(from, to); extent >= 0; extent = map.firstMapped(extent + 1, to)) {
-        // When the volume has grown meanwhile, what was its last extent is not whole with that any more.
-        const isWhole = extent >= wholeFirst && Math.min((extent + 1) * slotBytes, this.sizeBytes) <= end
-        if (unmap && isWhole) {
-          this.#mappings.unmap(extent)
-          changed = true
-        } else {
-          const slot = map.get(extent)
-          const inSlot = Math.max(0, offsetBytes - extent * slotBytes)
-          const length = Math.min(slotBytes, end - extent * slotBytes) - inSlot
-          const { queue, data } = this.parts
-          sumZeros(this.parts, this, extent, inSlot, length)
-          this.#send(operation, [zeros.subarray(0, length)], length, slot, inSlot, false, queue, data)
-          // A mapping that is being committed may be written, but is there only when committed.
-          if (this.#mappings.isUncommitted(extent)) changed = true
-        }
-      }
-      if (changed) this.#mappings.awaitCommit(operation)
-      operation.part()
+    // When the volume has grown meanwhile, what was its last extent is not whole with that any more.
+    const isUnmapped = (extent: number) =>
+      unmap && extent >= wholeFirst && Math.min((extent + 1) * slotBytes, this.sizeBytes) <= end
+    this.#calls.marked(operation, start, end - start, () => {
+      const change = () => this.#zeroExtents(operation, offsetBytes, end, from, to, isUnmapped)
+      if (images.isEmpty) return change()
+      const shared = this.#mappings.shared(from, to).filter((extent) => !isUnmapped(extent))
+      if (shared.length > 0) this.#copied(operation, shared, change)
+      else change()
     })
+  }
+
+  #zeroExtents(
+    operation: Operation,
+    offsetBytes: number,
+    end: number,
+    from: number,
+    to: number,
+    isUnmapped: (extent: number) => boolean,
+  ): void {
+    const { data, map, queue } = this.parts
+    let changed = false
+    operation.summed(offsetBytes, end)
+    for (let extent = map.firstMapped(from, to); extent >= 0; extent = map.firstMapped(extent + 1, to)) {
+      if (isUnmapped(extent)) {
+        this.#mappings.unmap(extent)
+        changed = true
+      } else {
+        const slot = map.get(extent)
+        const inSlot = Math.max(0, offsetBytes - extent * slotBytes)
+        const length = Math.min(slotBytes, end - extent * slotBytes) - inSlot
+        sumZeros(this.parts, this, extent, inSlot, length)
+        this.#send(operation, [zeros.subarray(0, length)], length, slot, inSlot, false, queue, data)
+        // A mapping that is being committed may be written, but is there only when committed.
+        if (this.#mappings.isUncommitted(extent)) changed = true
+      }
+    }
+    if (changed) this.#mappings.awaitCommit(operation)
+    operation.part()
+  }
+
+  /** Calls back when every call that is under way now has ended. */
+  afterThese(done: () => void): void {
+    this.#calls.list.afterThese(done)
+  }
+
+  /** Whether a call that changes something is under way. */
+  get isChanging(): boolean {
+    return this.#calls.list.some(({ firstRegion }) => firstRegion >= 0)
   }
 }

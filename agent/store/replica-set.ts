@@ -8,14 +8,23 @@ import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
 import { type BlockFile, FileError, type Files } from './files.ts'
-import { decodeCommitCount, marksFilePath, marksStartBytes } from './format.ts'
+import { decodeCommitCount, marksFilePath, marksStartBytes, type SlotHeader } from './format.ts'
+import {
+  createImage,
+  deleteImage,
+  type ImageChangeParts,
+  imageRowBytes,
+  releaseImage,
+  settleSums,
+} from './image-changes.ts'
+import { DiskImage, type ImageReadParts, Images } from './images.ts'
 import type { Index, IndexContents, IndexVolume } from './index.ts'
 import { Marks } from './marks.ts'
 import { createMarksFile, findMarksFile, growMarksFile, marksBytes, openMarksFile } from './marks-file.ts'
 import type { StoreDone } from './replica.ts'
 import { DiskReplica } from './replica-disk.ts'
 import type { Slots } from './slots.ts'
-import { type Steps, wait } from './steps.ts'
+import { runSteps, type Steps, wait } from './steps.ts'
 import { SumDoubt } from './sum-doubt.ts'
 import { sumsAreSaved } from './sum-save.ts'
 import type { Sums } from './sums.ts'
@@ -41,6 +50,8 @@ export interface FolderParts {
   readonly fail: (error: FileError) => void
 }
 
+const rottenWords = 'a block does not fit its checksum: the disk changed it'
+
 export class ReplicaSet {
   readonly #parts: FolderParts
   readonly #replicas = new Map<VolumeId, DiskReplica>()
@@ -48,6 +59,7 @@ export class ReplicaSet {
   #strays: readonly string[] = []
   #lastVolume: number
   #counter = 0
+  #isClosing = false
 
   constructor(parts: FolderParts, lastVolume: number) {
     this.#parts = parts
@@ -68,6 +80,7 @@ export class ReplicaSet {
 
   /** Calls back when no call of any of them is under way. The store is being closed: nobody begins one. */
   whenIdle(done: () => void, replicas = this.all()): void {
+    this.#isClosing = true
     const [first, ...others] = replicas
     if (first === undefined) done()
     else first.whenIdle(() => this.whenIdle(done, others))
@@ -83,14 +96,27 @@ export class ReplicaSet {
       count.found(yield* openMarksFile(file, volume, replica.parts.marks))
       byNumber.set(volume.number, replica)
     }
-    for (const row of contents.regions) {
+    const loaders = new Map([...byNumber].map(([number, { parts }]) => [number, { map: parts.map, parts }]))
+    for (const row of contents.images) {
       const replica = byNumber.get(row.volume)
-      if (replica === undefined || row.slots === null || row.slots.length !== 256)
-        throw damaged('index.db', 'a row names no volume')
-      for (const slot of replica.parts.map.loadRow(row.region, row.slots)) {
-        if (!slots.loadMapped(slot)) throw damaged('index.db', `slot ${slot} is claimed twice`)
-      }
+      if (replica === undefined) throw damaged('index.db', 'an image has no volume')
+      const map = new ExtentMap(Math.ceil(row.sizeBytes / limits.extentBytes))
+      replica.parts.images.add(new DiskImage(this.#imageParts(replica.volumeId, row.name), replica.volumeId, row, map))
+      loaders.set(row.number, { map, parts: replica.parts })
     }
+    for (const row of contents.regions) {
+      const loader = loaders.get(row.volume)
+      if (loader === undefined || row.slots === null || row.slots.length !== 256)
+        throw damaged('index.db', 'a row names no volume')
+      const { map: live, images } = loader.parts
+      // A volume and its images may have one slot for one extent; nobody else, and for no other.
+      const isHeld = (extent: number, slot: number) => live.get(extent) === slot || images.isHeld(extent, slot)
+      loader.map.loadRow(row.region, row.slots, (extent, slot) => {
+        if (isHeld(extent, slot) || slots.loadMapped(slot)) return
+        throw damaged('index.db', `slot ${slot} is claimed twice`)
+      })
+    }
+    for (const { parts } of this.#replicas.values()) parts.images.settle(parts.map)
     for (const row of contents.groups) if (row.doubtful) slots.loadDoubtful(row.group, row.doubtful)
     yield* this.#findStrays()
   }
@@ -128,6 +154,55 @@ export class ReplicaSet {
     if ((slots.freeBytes ?? 0) - bytes < limits.diskReserveBytes) throw new FileError('ENOSPC', 'the disk is full')
   }
 
+  /** @throws FileError */
+  *createImage(replica: DiskReplica, name: string, madeMs: number): Steps<DiskImage> {
+    this.#lastVolume += 1
+    const number = this.#lastVolume
+    const { volumeId } = replica
+    yield* this.#mustHaveRoom(imageRowBytes(replica))
+    return yield* createImage(this.#changeParts(), this.#imageParts(volumeId, name), replica, { number, name, madeMs })
+  }
+
+  prepareImage(replica: DiskReplica): Steps<void> {
+    return settleSums(this.#changeParts(), replica)
+  }
+
+  deleteImage(replica: DiskReplica, image: DiskImage): Steps<void> {
+    return deleteImage(this.#changeParts(), replica, image)
+  }
+
+  /** After opening: images whose deletion a crash cut short give back their slots. */
+  begin(): void {
+    for (const replica of this.#replicas.values()) {
+      for (const image of replica.parts.images.all) if (image.leaving) this.#release(replica, image)
+    }
+  }
+
+  #release(replica: DiskReplica, image: DiskImage): void {
+    runSteps(releaseImage(this.#changeParts(), replica, image), (error) => {
+      if (error instanceof FileError) this.#parts.fail(error)
+      else if (error) throw error
+    })
+  }
+
+  /** Whether another slot holds now what that header says of its own. */
+  isElsewhere({ volumeId, extent, slot }: SlotHeader): boolean {
+    const now = this.#replicas.get(volumeId)?.parts.map.get(extent) ?? -1
+    return now >= 0 && now !== slot
+  }
+
+  #changeParts(): ImageChangeParts {
+    const { commits, fail, queue, slots, sums, syncs } = this.#parts
+    const turn = (fire: () => void) => queue.turn(fire)
+    return { commits, slots, sums, syncs, fail, turn, isClosing: () => this.#isClosing }
+  }
+
+  #imageParts(volume: VolumeId, image: string): ImageReadParts {
+    const { data, log, queue, sums } = this.#parts
+    const rotten = (offsetBytes: number) => log.error({ volume, image, offsetBytes }, rottenWords)
+    return { data, queue, sums, rotten, turn: (fire) => queue.turn(fire) }
+  }
+
   /** It is gone for callers at once; durable when the steps end. */
   delete(replica: DiskReplica): Steps<void> {
     this.#replicas.delete(replica.volumeId)
@@ -137,11 +212,18 @@ export class ReplicaSet {
 
   *#deleteSteps(replica: DiskReplica): Steps<void> {
     const { commits, files, keepCount, slots, sums, syncs } = this.#parts
-    const { map } = replica.parts
+    const { map, images } = replica.parts
+    yield* wait((done) => images.whenReleased(() => done(null)))
     const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
-    for (let extent = map.firstMapped(0, extents); extent >= 0; extent = map.firstMapped(extent + 1, extents)) {
-      sums.forget(map.get(extent))
-      slots.free(map.get(extent))
+    const maps = [map, ...images.all.map((image) => image.map)]
+    for (const [at, of] of maps.entries()) {
+      for (let extent = of.firstMapped(0, extents); extent >= 0; extent = of.firstMapped(extent + 1, extents)) {
+        const slot = of.get(extent)
+        // What they share is freed once.
+        if (maps.some((other, before) => before < at && other.get(extent) === slot)) continue
+        sums.forget(slot)
+        slots.free(slot)
+      }
     }
     commits.change({ kind: 'remove', number: replica.number })
     yield* wait((done) => commits.durable(done))
@@ -169,10 +251,10 @@ export class ReplicaSet {
       this.#counter += 1
       return { run, counter: this.#counter }
     }
-    const rotten = (id: VolumeId, offsetBytes: number) =>
-      log.error({ volume: id, offsetBytes }, 'a block does not fit its checksum: the disk changed it')
+    const rotten = (id: VolumeId, offsetBytes: number) => log.error({ volume: id, offsetBytes }, rottenWords)
     const shared = { clock, queue, data, slots, commits, syncs, sums, failed, fail }
-    const replica = new DiskReplica({ ...shared, doubt, marks, map, nextGeneration, rotten }, volume)
+    const images = new Images()
+    const replica = new DiskReplica({ ...shared, doubt, marks, map, images, nextGeneration, rotten }, volume)
     this.#replicas.set(volume.id, replica)
     this.#marksFiles.set(volume.id, file)
     return replica

@@ -101,6 +101,29 @@ export interface ReplicaStore {
   allocatedBytes(): number
 }
 
+/**
+ * What a volume held at one moment, read-only (decision 0010). It shares with its volume what neither has changed since; a
+ * write to such an extent first copies it, so it may be refused with `no-space` although something is stored there.
+ */
+export interface ReplicaImage {
+  readonly volumeId: VolumeId
+  /** 1 to 64 characters of a-z, 0-9, '-'; no two images of a volume have one. */
+  readonly name: string
+  /** Wall time at which it was made, as its maker said. */
+  readonly madeMs: number
+  /** Of the volume at that moment. */
+  readonly sizeBytes: number
+  /** As ReplicaStore.read; nothing has to be held. Not after its deletion was asked for. */
+  read(offsetBytes: number, lengthBytes: number, done: StoreReadDone): void
+  /** Bytes in slots that it holds and its volume does not; what several images hold is counted by the newest of them. So
+   * those of all images together are what their deletion would give back. */
+  allocatedBytes(): number
+}
+
+/** Why there cannot be such an image. */
+export type ImageRefusal = 'name-taken' | 'too-many'
+export type ImageDone = (failure: StoreFailure | ImageRefusal | null, image?: ReplicaImage) => void
+
 /** Small durable records (configuration, run, register…), each a JSON value of at most 64 KiB. */
 export interface Records {
   /** From memory: what was last put (durable or not yet), or what stood on the disk at start. */
@@ -148,7 +171,21 @@ export interface Store {
    * @param sizeBytes multiple of 4096, at least the replica's, at most limits.volumeMaxBytes; else invariant S4
    */
   growReplica(volumeId: VolumeId, sizeBytes: number, done: StoreDone): void
-  /** Forgets a replica and frees its slots; durable when done. */
+  /**
+   * Makes an image of what the replica holds now; durable when done, and everything that was written before it. The caller
+   * holds all writes, zeroes and discards of this replica from before the call until it is done (else invariant S7); reads
+   * may go on. At most limits.images of a volume, those that are being deleted included. `io`: the disk failed, or a block
+   * cannot be read whose checksum an unclean end left in doubt: then the store goes on, and repairing that block helps.
+   */
+  createImage(volumeId: VolumeId, name: string, madeMs: number, done: ImageDone): void
+  /** Does ahead, while writes go on, what may take long in `createImage`: asked right before the writes are held, it keeps
+   * that short. `io` as there. */
+  prepareImage(volumeId: VolumeId, done: StoreDone): void
+  /** From the oldest to the newest. */
+  images(volumeId: VolumeId): readonly ReplicaImage[]
+  /** Done when it is durably gone and its slots are given back. Nobody begins to read it any more; reads under way end. */
+  deleteImage(volumeId: VolumeId, name: string, done: (failure: StoreFailure | 'no-image' | null) => void): void
+  /** Forgets a replica and its images and frees their slots; durable when done. */
   deleteReplica(volumeId: VolumeId, done: StoreDone): void
   /** Free bytes of the disk under the folder, as last measured; null when unknown. */
   freeBytes(): number | null

@@ -140,6 +140,13 @@ export class Slots implements SlotLedger {
 
   /** Takes a slot that `want` granted. The caller maps it in the commit that is being gathered now. */
   take(): number {
+    const slot = this.takeOut()
+    this.map(slot)
+    return slot
+  }
+
+  /** Takes a slot that `want` granted, for later: it stays in doubt, and set aside, until it is mapped or given back. */
+  takeOut(): number {
     const slot = this.#ready[this.#readyHead]
     invariant(slot !== undefined, 'S2', 'a slot is taken that was not granted')
     this.#readyHead += 1
@@ -147,12 +154,25 @@ export class Slots implements SlotLedger {
       this.#ready = []
       this.#readyHead = 0
     }
+    this.setAside(1)
+    if (this.#readyCount < limits.slotPool / 2) this.#refill()
+    return slot
+  }
+
+  /** The caller maps a slot that was taken out in the commit that is being gathered now. */
+  map(slot: number): void {
+    this.setAside(-1)
     setBit(this.#mapped, slot, true)
     this.#mappedCount += 1
     this.#setDoubtful(slot, false)
     this.#parts.commits.touchGroup(Math.floor(slot / slotsPerGroup))
-    if (this.#readyCount < limits.slotPool / 2) this.#refill()
-    return slot
+  }
+
+  /** A slot that was taken out is not needed; it may hold bytes by now. */
+  giveBack(slot: number): void {
+    this.setAside(-1)
+    this.#freed.push(slot)
+    this.#recycle()
   }
 
   /** The slot's extent is unmapped in the commit that is being gathered now. */

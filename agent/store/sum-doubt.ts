@@ -20,6 +20,18 @@ export class SumDoubt {
     this.#regions.set(region, (this.#regions.get(region) ?? 0n) | (1n << BigInt(extent % regionExtents)))
   }
 
+  /** Those of a region, or of all. */
+  extents(region?: number): number[] {
+    const extents: number[] = []
+    for (const [of, bits] of this.#regions) {
+      if (region !== undefined && of !== region) continue
+      for (let at = 0; at < regionExtents; at += 1) {
+        if (((bits >> BigInt(at)) & 1n) === 1n) extents.push(of * regionExtents + at)
+      }
+    }
+    return extents
+  }
+
   get isEmpty(): boolean {
     return this.#regions.size === 0
   }

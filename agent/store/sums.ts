@@ -28,6 +28,14 @@ export interface SumOwner {
   sumsEnd(extent: number): void
 }
 
+/** Of a slot that only images hold: true for ever, and on the disk. */
+export const heldByImage: SumOwner = {
+  isDoubtful: () => false,
+  resolved: () => undefined,
+  sumsBegin: () => undefined,
+  sumsEnd: () => undefined,
+}
+
 /** The checksums of one slot. The fields belong to Sums; others read `sums` while they have it pinned. */
 export class SumPage {
   readonly sums: BigUint64Array
@@ -95,7 +103,7 @@ export interface SumParts {
 const givenBack = new FileError('ENOENT', 'the extent was given back')
 
 /** A block of the slot cannot be read, so its checksum is not known: the region keeps its mark. */
-const unreadable = new FileError('EUNREADABLE', 'a block cannot be read')
+export const unreadable = new FileError('EUNREADABLE', 'a block cannot be read')
 
 /** Pages that are written at once on the hand's way, so that clients' calls do not wait behind thousands (E8). */
 const cleansAtOnce = 16
@@ -130,6 +138,8 @@ export class Sums {
     const present = this.#bySlot.get(slot)
     if (present !== undefined) {
       present.used = true
+      // An image looked at it first; what a volume holds is the volume's.
+      if (present.owner === heldByImage) present.owner = owner
       return present
     }
     const page = this.#take()
@@ -252,6 +262,18 @@ export class Sums {
     page.owner = null
     // Its memory may still be looked at or written from; the hand takes it once it is not.
     page.slot = -1
+  }
+
+  /** Only images hold the slot now. */
+  handOver(slot: number): void {
+    const page = this.#bySlot.get(slot)
+    if (page !== undefined) page.owner = heldByImage
+  }
+
+  /** Extents of that replica of whose checksums memory holds some that the disk does not. */
+  changedOf(owner: SumOwner): number[] {
+    const isChanged = (page: SumPage) => page.owner === owner && page.slot >= 0 && (page.changed || page.writing)
+    return this.#ring.filter(isChanged).map(({ extent }) => extent)
   }
 
   /** Done when nothing of the slot's checksums is on its way to the disk any more: then they may be zeroed. */

@@ -10,6 +10,7 @@ import {
   encodeSlotHeader,
   fileOfSlot,
   headerOffset,
+  type SlotHeader,
   sectorBytes,
   slotBytes,
   slotOffset,
@@ -22,6 +23,8 @@ export interface ZeroParts {
   readonly data: DataFiles
   readonly queue: DiskQueue
   readonly sums: Pick<Sums, 'quiet'>
+  /** Whether the extent that a header claims has another slot now. */
+  readonly isElsewhere: (header: SlotHeader) => boolean
 }
 
 const zeros = Buffer.alloc(slotBytes)
@@ -77,7 +80,13 @@ function readHeaders({ data, queue }: ZeroParts, first: number, into: Buffer, do
 }
 
 /** @param headers of slots from `first` on; those of `slots` that claim an extent are written as free */
-function buryAll({ data, queue }: ZeroParts, first: number, slots: readonly number[], headers: Buffer, done: Done) {
+function buryAll(
+  { data, isElsewhere, queue }: ZeroParts,
+  first: number,
+  slots: readonly number[],
+  headers: Buffer,
+  done: Done,
+) {
   let left = 1
   let failed: FileError | null = null
   const part = (error: FileError | null) => {
@@ -89,7 +98,10 @@ function buryAll({ data, queue }: ZeroParts, first: number, slots: readonly numb
     const header = decodeSlotHeader(headers.subarray((slot - first) * sectorBytes, (slot - first + 1) * sectorBytes))
     if (header?.state !== 'data') continue
     left += 1
-    const free = encodeSlotHeader({ ...header, state: 'free' })
+    // A copy for which there was an end before its commit is younger than what its extent has: as a tombstone it would
+    // speak against that, too.
+    const generation = isElsewhere(header) ? { run: 0, counter: 0 } : {}
+    const free = encodeSlotHeader({ ...header, ...generation, state: 'free' })
     queue.write(data.get(fileOfSlot(slot)), [free], sectorBytes, headerOffset(slot), false, { diskDone: part })
   }
   queue.turn(() => part(null))

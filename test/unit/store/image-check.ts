@@ -42,7 +42,7 @@ class Machine {
     return this.clock.settle(new Promise(call)).then((failure) => assert.equal(failure, null, what))
   }
 
-  read(replica: ReplicaStore, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
+  read(replica: Pick<ReplicaStore, 'read'>, offsetBytes: number, lengthBytes: number): Promise<Buffer> {
     const asked = new Promise<Buffer>((resolve, reject) => {
       replica.read(offsetBytes, lengthBytes, (failure, data) => {
         // The disk changed nothing: a checksum that does not fit is a mistake of the store's.
@@ -130,6 +130,7 @@ class ImageCheck {
     const { sizeBytes } = replica
     assert.ok(sizeBytes >= least && sizeBytes <= most, `it has ${sizeBytes} bytes, not ${least} to ${most}`)
     for (let region = 0; region < replica.regionCount; region += 1) this.#region(replica, journal, region)
+    await this.#images(replica, journal)
     const live = journal.live(this.#at)
     for (const [extent, bytes] of await this.#extents(replica, live)) {
       for (let start = 0; start < bytes.length; start += blockBytes) {
@@ -139,6 +140,27 @@ class ImageCheck {
         if (!got.equals(expected)) this.#differs(replica, journal, block, got, expected)
       }
     }
+  }
+
+  /** An image is there, or it is not; and then it holds what its volume held, to the byte. */
+  async #images(replica: ReplicaStore, journal: ReplicaJournal): Promise<void> {
+    const there = new Map(this.#store.images(replica.volumeId).map((image) => [image.name, image]))
+    for (const { name, created, deleted, content } of journal.images) {
+      const image = there.get(name)
+      there.delete(name)
+      if (created.end <= this.#at && (deleted === null || deleted.begin > this.#at)) assert.ok(image, `${name} is gone`)
+      if (created.begin > this.#at) assert.equal(image, undefined, `${name} is there before it was made`)
+      if (deleted !== null && deleted.end <= this.#at) assert.equal(image, undefined, `${name} is back`)
+      if (image === undefined) continue
+      for (const [block, expected] of content ?? []) {
+        const got = await this.#machine.read(image, block * blockBytes, blockBytes)
+        assert.ok(got.equals(expected), `block ${block} of ${name} has changed`)
+      }
+    }
+    const others = [...there.keys()]
+    // But for one whose making was answered with a failure of the disk.
+    const most = this.#history.options.faults === undefined ? 0 : 1
+    assert.ok(others.length <= most, `images nobody made: ${others}`)
   }
 
   /** Every extent that was ever touched, whole: what nobody wrote must read as zeros. */

@@ -31,6 +31,15 @@ export interface Raise extends Span {
   readonly epoch: number
 }
 
+/** A read-only image; nothing was under way when it was made. */
+export interface ImageJournal {
+  readonly name: string
+  readonly created: Span
+  deleted: Span | null
+  /** Of the touched blocks at that moment. Null: a change had failed before, so nobody knows. */
+  readonly content: ReadonlyMap<number, Buffer> | null
+}
+
 /** All that was asked of one replica. */
 export class ReplicaJournal {
   /** The first is that of its creation. */
@@ -41,6 +50,7 @@ export class ReplicaJournal {
   readonly syncs: Span[] = []
   readonly unmarks: Unmark[] = []
   readonly raises: Raise[] = []
+  readonly images: ImageJournal[] = []
 
   constructor(sizeBytes: number, created: Span) {
     this.sizes = [{ begin: created.begin, end: created.begin, sizeBytes }]
