@@ -6,7 +6,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { VolumeId } from '../kit/ids.ts'
 import { FileError } from './files.ts'
 import { slotBytes } from './format.ts'
-import { type BadBlock, type InspectedStore, inspectStore, type Place } from './inspect.ts'
+import { type BadBlock, type InspectedBlocks, type InspectedStore, inspectStore, type Place } from './inspect.ts'
 import { SqliteOpener } from './sqlite-index.ts'
 import { inUse, openingFailed } from './trouble.ts'
 
@@ -15,6 +15,8 @@ const mostTold = 1000
 
 export interface FoundBad extends BadBlock {
   readonly volumeId: VolumeId
+  /** The name of the image that alone holds the block; null: it is the volume's. */
+  readonly image: string | null
   /** In the storage folder. */
   readonly place: Place | null
 }
@@ -23,7 +25,7 @@ export interface CheckReport {
   readonly volumes: readonly {
     readonly id: VolumeId
     readonly sizeBytes: number
-    /** Of what is allocated: held against checksums, and in doubt anyway. */
+    /** Of what is allocated, images included: held against checksums, and in doubt anyway. */
     readonly checkedBytes: number
     readonly doubtfulBytes: number
   }[]
@@ -68,26 +70,30 @@ function lockUnlessReadOnly(opener: SqliteOpener): Promise<void> {
 }
 
 async function checkAll(store: InspectedStore, told: CheckOptions['told']): Promise<CheckReport> {
-  const extents = store.replicas.map((replica) => [...replica.allocated()])
-  const totalBytes = extents.reduce((count, of) => count + of.length, 0) * slotBytes
+  const parts = store.replicas.map((replica) => [
+    { blocks: replica as InspectedBlocks, image: null, extents: [...replica.allocated()] },
+    ...replica.images.map((image) => ({ blocks: image, image: image.name, extents: [...image.own()] })),
+  ])
+  const totalBytes = parts.flat().reduce((count, { extents }) => count + extents.length, 0) * slotBytes
   const bad: FoundBad[] = []
   let badCount = 0
   let doneBytes = 0
   const volumes: { id: VolumeId; sizeBytes: number; checkedBytes: number; doubtfulBytes: number }[] = []
-  for (const [index, replica] of store.replicas.entries()) {
-    const { volumeId, sizeBytes } = replica
+  for (const [index, { volumeId, sizeBytes }] of store.replicas.entries()) {
     const volume = { id: volumeId, sizeBytes, checkedBytes: 0, doubtfulBytes: 0 }
-    for (const extent of extents[index] ?? []) {
-      const found = replica.check(extent)
-      if (found === null) volume.doubtfulBytes += slotBytes
-      else volume.checkedBytes += slotBytes
-      for (const block of found ?? []) {
-        badCount += 1
-        if (bad.length < mostTold) bad.push({ ...block, volumeId, place: replica.placeOf(block.offsetBytes) })
+    for (const { blocks, image, extents } of parts[index] ?? []) {
+      for (const extent of extents) {
+        const found = blocks.check(extent)
+        if (found === null) volume.doubtfulBytes += slotBytes
+        else volume.checkedBytes += slotBytes
+        for (const block of found ?? []) {
+          badCount += 1
+          if (bad.length < mostTold) bad.push({ ...block, volumeId, image, place: blocks.placeOf(block.offsetBytes) })
+        }
+        doneBytes += slotBytes
+        told(doneBytes, totalBytes)
+        await nextTurn()
       }
-      doneBytes += slotBytes
-      told(doneBytes, totalBytes)
-      await nextTurn()
     }
     volumes.push(volume)
   }

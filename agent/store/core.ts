@@ -29,6 +29,7 @@ import { makeStore, openDataFiles, readStoreFile } from './store-folder.ts'
 import { Sums, unreadable } from './sums.ts'
 import { Syncs } from './syncs.ts'
 import { damaged, inUse, openingFailed } from './trouble.ts'
+import type { WipeProgress } from './wipe.ts'
 
 export interface CoreOptions {
   readonly files: Files
@@ -245,6 +246,11 @@ export class CoreStore implements Store {
     const replica = this.#replicas.get(id)
     invariant(replica !== undefined, 'S5', `there is no replica ${id}`)
     return replica
+  }
+
+  wipeReplica(id: VolumeId, progress: WipeProgress, done: StoreDone): void {
+    const replica = this.#there(id)
+    runSteps(this.#replicas.wipe(replica, progress), (error) => done(error ? this.#failedChange(error) : null))
   }
 
   freeBytes(): number | null {

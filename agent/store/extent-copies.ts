@@ -33,6 +33,7 @@ export interface CopyParts {
   readonly slots: Slots
   readonly sums: Sums
   readonly syncs: Syncs
+  readonly failed: () => boolean
   readonly fail: (error: FileError) => void
   /** A block that does not fit its checksum was found. */
   readonly rottenAt: (offsetBytes: number) => void
@@ -93,7 +94,7 @@ export class ExtentCopies {
   }
 
   *#steps(extent: number, share: SpaceReservation | null): Steps<void> {
-    const { images, map, slots, sums, syncs } = this.#parts
+    const { failed, images, map, slots, sums, syncs } = this.#parts
     const to = yield* this.#takeSlot(share)
     let isUsed = false
     const from = map.get(extent)
@@ -109,6 +110,8 @@ export class ExtentCopies {
       }
       // Many copies share one; a sync that began before this one was written does not count (W4).
       yield* wait((done) => syncs.request(done))
+      // Also when another sync failed meanwhile: what that one forgot may be this copy.
+      if (failed()) throw new FileError('EIO', 'the storage folder failed')
       // The image may be gone by now: then the old slot is the volume's alone, and others may be reading it.
       if (!images.isShared(extent, from)) return
       this.#mappings.replace(extent, to, page.sums)

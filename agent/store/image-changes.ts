@@ -74,7 +74,8 @@ export function* settleSums({ sums, syncs, fail, turn }: ImageChangeParts, repli
   yield* wait((done) =>
     syncs.request((error) => {
       if (error !== null) fail(error)
-      done(error)
+      // Also when another sync failed meanwhile: what that one forgot may be what this one was to cover.
+      done(replica.failed ? new FileError('EIO', 'the storage folder failed') : error)
     }),
   )
 }

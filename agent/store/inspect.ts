@@ -44,7 +44,8 @@ export interface BadBlock {
   readonly why: 'checksum' | 'unreadable'
 }
 
-export interface InspectedReplica {
+/** What a volume holds, or what it held when an image of it was made. */
+export interface InspectedBlocks {
   readonly volumeId: VolumeId
   readonly sizeBytes: number
   /** Any range inside the volume; holes are zeros. */
@@ -52,13 +53,25 @@ export interface InspectedReplica {
   /**
    * Holds the blocks of an extent against their checksums (R3).
    * @returns those that do not fit, or cannot be read; null where the checksums on the disk are worth nothing now: the
-   * region is marked (C2)
+   * region is marked (C2), and no image holds the slot
    */
   check(extent: number): readonly BadBlock[] | null
   /** Where a byte of the volume stands; null in a hole. */
   placeOf(offsetBytes: number): Place | null
   /** Numbers of the extents (256 KiB) that have a slot, ascending. */
   allocated(): IterableIterator<number>
+}
+
+export interface InspectedImage extends InspectedBlocks {
+  readonly name: string
+  readonly madeMs: number
+  /** Numbers of the extents whose slot it has and its volume has not, ascending. */
+  own(): IterableIterator<number>
+}
+
+export interface InspectedReplica extends InspectedBlocks {
+  /** From the oldest to the newest. */
+  readonly images: readonly InspectedImage[]
   /** As the marks file says now. */
   region(index: number): RegionFacts
 }
@@ -119,10 +132,15 @@ function inspect(dir: string): InspectedStore {
     const read = database.transaction(() => {
       const volumes = database.prepare('SELECT number, id, sizeBytes FROM volumes ORDER BY id').all()
       return (volumes as { number: number; id: VolumeId; sizeBytes: number }[]).map((volume) => {
-        const rows = database
-          .prepare('SELECT region, slots FROM regions WHERE volume = ? ORDER BY region')
-          .all(volume.number)
-        return replicaOf(volume, rows as { region: number; slots: Buffer }[], open, allSums) // columns of our own table
+        const slotsOf = (number: number) =>
+          slotsOfRows(
+            database.prepare('SELECT region, slots FROM regions WHERE volume = ? ORDER BY region').all(number) as {
+              region: number
+              slots: Buffer
+            }[], // columns of our own table
+          )
+        const images = imageRows(database, volume.number).map((image) => ({ ...image, slots: slotsOf(image.number) }))
+        return replicaOf({ ...volume, slots: slotsOf(volume.number), images }, open, allSums)
       })
     })
     const replicas = read()
@@ -136,12 +154,23 @@ function inspect(dir: string): InspectedStore {
   }
 }
 
-function replicaOf(
-  volume: { id: VolumeId; sizeBytes: number },
-  rows: readonly { region: number; slots: Buffer }[],
-  open: (name: string) => number,
-  allSums: boolean,
-): InspectedReplica {
+interface ImageRow {
+  readonly number: number
+  readonly name: string
+  readonly madeMs: number
+  readonly sizeBytes: number
+}
+
+/** An index that no agent of this version has opened yet has no table of them. */
+function imageRows(database: Database.Database, volume: number): ImageRow[] {
+  if (database.prepare('SELECT version FROM store').pluck().get() === 1) return []
+  const sql = 'SELECT number, name, madeMs, sizeBytes FROM images WHERE volume = ? AND leaving = 0 ORDER BY number'
+  return database.prepare(sql).all(volume) as ImageRow[] // columns of our own table
+}
+
+type Slots = ReadonlyMap<number, number>
+
+function slotsOfRows(rows: readonly { region: number; slots: Buffer }[]): Slots {
   const slots = new Map<number, number>()
   for (const { region, slots: row } of rows) {
     for (let at = 0; at < regionExtents; at++) {
@@ -149,6 +178,15 @@ function replicaOf(
       if (slot >= 0) slots.set(region * regionExtents + at, slot)
     }
   }
+  return slots
+}
+
+/** The blocks of a volume or an image, by its slots. @param isDoubtful whether an extent's checksums are worth nothing now */
+function blocksOf(
+  { volumeId, sizeBytes, slots }: { readonly volumeId: VolumeId; readonly sizeBytes: number; readonly slots: Slots },
+  open: (name: string) => number,
+  isDoubtful: (extent: number) => boolean,
+): InspectedBlocks {
   const placeOf = (offsetBytes: number): Place | null => {
     const slot = slots.get(Math.floor(offsetBytes / slotBytes))
     if (slot === undefined) return null
@@ -164,23 +202,55 @@ function replicaOf(
     }
     return bytes
   }
+  const check = (extent: number): readonly BadBlock[] | null => {
+    const slot = slots.get(extent)
+    if (slot === undefined) return []
+    if (isDoubtful(extent)) return null
+    const bad = badBlocks(open, slot, { startBytes: extent * slotBytes, sizeBytes })
+    // A running agent may have begun to change it meanwhile: then it was marked first (C1).
+    return bad.length > 0 && isDoubtful(extent) ? null : bad
+  }
+  const allocated = () => [...slots.keys()].sort((a, b) => a - b).values()
+  return { volumeId, sizeBytes, readBlocks, check, placeOf, allocated }
+}
+
+function replicaOf(
+  volume: {
+    readonly id: VolumeId
+    readonly sizeBytes: number
+    readonly slots: Slots
+    readonly images: readonly (ImageRow & { readonly slots: Slots })[]
+  },
+  open: (name: string) => number,
+  allSums: boolean,
+): InspectedReplica {
+  const { id: volumeId, sizeBytes, slots } = volume
   const region = (index: number): RegionFacts => {
     const entry = Buffer.alloc(markEntryBytes)
     fs.readSync(open(marksFilePath(volume.id)), entry, 0, markEntryBytes, marksStartBytes + index * markEntryBytes)
     const { state, stamp } = decodeMark(entry, 0, index)
     return { marked: state !== 0, grade: gradeOf(state), stamp }
   }
-  const check = (extent: number): readonly BadBlock[] | null => {
-    const isMarked = () => !allSums && region(Math.floor(extent / regionExtents)).marked
-    const slot = slots.get(extent)
-    if (slot === undefined) return []
-    if (isMarked()) return null
-    const bad = badBlocks(open, slot, { startBytes: extent * slotBytes, sizeBytes: volume.sizeBytes })
-    // A running agent may have begun to change it meanwhile: then it was marked first (C1).
-    return bad.length > 0 && isMarked() ? null : bad
-  }
-  const allocated = () => [...slots.keys()].sort((a, b) => a - b).values()
-  return { volumeId: volume.id, sizeBytes: volume.sizeBytes, readBlocks, check, placeOf, allocated, region }
+  // What an image holds does not change, and its checksums were durable before it was there.
+  const isHeld = (extent: number) => volume.images.some((image) => image.slots.get(extent) === slots.get(extent))
+  const isDoubtful = (extent: number) =>
+    !allSums && region(Math.floor(extent / regionExtents)).marked && !isHeld(extent)
+  const images = volume.images.map((image): InspectedImage => {
+    const { name, madeMs } = image
+    const own = () => [...image.slots].filter(([extent, slot]) => slots.get(extent) !== slot)
+    const blocks = blocksOf({ volumeId, sizeBytes: image.sizeBytes, slots: image.slots }, open, () => false)
+    return {
+      ...blocks,
+      name,
+      madeMs,
+      own: () =>
+        own()
+          .map(([extent]) => extent)
+          .sort((a, b) => a - b)
+          .values(),
+    }
+  })
+  return { ...blocksOf({ volumeId, sizeBytes, slots }, open, isDoubtful), images, region }
 }
 
 /** @param of where the slot's extent begins in its volume, and where the volume ends: beyond that nobody reads */

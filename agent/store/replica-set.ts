@@ -30,6 +30,7 @@ import { sumsAreSaved } from './sum-save.ts'
 import type { Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 import { damaged } from './trouble.ts'
+import { type WipeProgress, wipeSlots } from './wipe.ts'
 
 export interface FolderParts {
   readonly clock: Clock
@@ -169,6 +170,15 @@ export class ReplicaSet {
 
   deleteImage(replica: DiskReplica, image: DiskImage): Steps<void> {
     return deleteImage(this.#changeParts(), replica, image)
+  }
+
+  /** It is gone for callers at once; overwritten, and then forgotten, durably, when the steps end. */
+  *wipe(replica: DiskReplica, progress: WipeProgress): Steps<void> {
+    const { data, queue } = this.#parts
+    this.#replicas.delete(replica.volumeId)
+    replica.retire()
+    yield* wipeSlots({ ...this.#changeParts(), data, queue }, replica, progress)
+    yield* this.#deleteSteps(replica)
   }
 
   /** After opening: images whose deletion a crash cut short give back their slots. */

@@ -187,6 +187,13 @@ export interface Store {
   deleteImage(volumeId: VolumeId, name: string, done: (failure: StoreFailure | 'no-image' | null) => void): void
   /** Forgets a replica and its images and frees their slots; durable when done. */
   deleteReplica(volumeId: VolumeId, done: StoreDone): void
+  /**
+   * As deleteReplica, but first every slot that the replica and its images hold is overwritten with zeros, and its header
+   * and block checksums, by real writes; all of it durable when done. After a crash in the middle the replica is there
+   * again, without images, every region marked lossy: to be wiped again. README says what no overwriting reaches.
+   * @param progress after each slot
+   */
+  wipeReplica(volumeId: VolumeId, progress: (doneBytes: number, totalBytes: number) => void, done: StoreDone): void
   /** Free bytes of the disk under the folder, as last measured; null when unknown. */
   freeBytes(): number | null
   /** Looks at the disk's free space now, and not only some seconds later. */

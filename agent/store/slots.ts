@@ -63,6 +63,8 @@ export class Slots implements SlotLedger {
   #mostSlots = 0
   #setAside = 0
   #idleDone: (() => void) | null = null
+  /** Who waits until nothing that was freed has its old bytes any more. */
+  #zeroed: ((error: FileError | null) => void)[] = []
 
   constructor(parts: SlotParts) {
     this.#parts = parts
@@ -371,7 +373,21 @@ export class Slots implements SlotLedger {
       if (this.#requests.length > 0) this.#refill()
       this.#recycle()
       this.#checkIdle()
+      this.#checkZeroed()
     })
+  }
+
+  /** Done when all that was freed until then is zeros, durably; EIO when the store failed. */
+  whenZeroed(done: (error: FileError | null) => void): void {
+    this.#zeroed.push(done)
+    this.#recycle()
+    this.#checkZeroed()
+  }
+
+  #checkZeroed(): void {
+    if (this.#recycling) return
+    const failed = this.#parts.failed() ? new FileError('EIO', 'the storage folder failed') : null
+    for (const done of this.#zeroed.splice(0)) done(failed)
   }
 
   *#zeroSteps(slots: readonly number[]): Steps<void> {

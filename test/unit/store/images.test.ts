@@ -3,14 +3,19 @@
  * did not change; and what only images hold is given back with them.
  */
 import assert from 'node:assert/strict'
+import fs from 'node:fs'
+import path from 'node:path'
 import { describe, it } from 'node:test'
 import { limits } from '../../../agent/limits.ts'
+import { checkStore } from '../../../agent/store/check.ts'
+import { inspectStore } from '../../../agent/store/inspect.ts'
 import { MemoryDisk } from '../../../agent/store/memory-store.ts'
+import { openStore } from '../../../agent/store/open-store.ts'
 import type { ReplicaStore, Store, StoreFailure } from '../../../agent/store/replica.ts'
 import { rounds } from '../../kit/length.ts'
 import { createImage, deleteImage, imageBytes, imageHolds, mustCreate, readImage } from './image-calls.ts'
 import { calls, close, create, only, type StoreWorld, volume } from './suite.ts'
-import { quiet, seeded, VirtualClock } from './world.ts'
+import { quiet, realClock, seeded, temporaryFolder, VirtualClock } from './world.ts'
 import { bothWorlds } from './worlds.ts'
 
 const KiB = 1024
@@ -199,7 +204,7 @@ async function oneLife(world: StoreWorld, seed: number): Promise<void> {
   const images = new Map<string, Buffer>()
   const slots = () => (replica.allocatedBytes() + imageBytes(store)) / extentBytes
   let most = replica.availableSlots()
-  for (let step = 0; step < 150; step += 1) {
+  for (let step = 0; step < (world.kill === null ? 50 : 150); step += 1) {
     const kind = below(100)
     if (kind < 70) {
       const under = Array.from({ length: 1 + below(5) }, (_, at) => change(world, replica, live, below, at))
@@ -412,4 +417,45 @@ it('an image is not made while its volume is written (S7)', async () => {
   await written
   await mustCreate(world, store, 'a')
   await close(world, store)
+})
+
+it('a check from outside reads images, and holds against checksums also what only they hold', async () => {
+  const folder = temporaryFolder()
+  const { dir } = folder
+  const world = { settle: <T>(promise: Promise<T>) => promise }
+  try {
+    const store = await openStore({ dir, clock: realClock, log: quiet })
+    const replica = await create(world, store, 8 * MiB)
+    const bytes = Buffer.alloc(MiB, 1)
+    bytes.write('only the image has this', 8 * KiB)
+    bytes.write('both have this', 512 * KiB)
+    await calls(world, replica).write(0, bytes)
+    await mustCreate(world, store, 'a')
+    await calls(world, replica).write(0, Buffer.alloc(MiB / 4, 2))
+    const inspected = inspectStore(dir)
+    const [image] = inspected.replicas[0]?.images ?? []
+    assert.ok(image)
+    assert.deepEqual([image.name, image.sizeBytes, [...image.own()]], ['a', 8 * MiB, [0]])
+    assert.ok(image.readBlocks(0, MiB).equals(bytes))
+    inspected.close()
+    await close(world, store)
+    assert.equal((await checkStore({ dir, told: () => undefined })).badCount, 0)
+    const file = path.join(dir, 'data/00000.slots')
+    const data = fs.readFileSync(file)
+    for (const text of ['only the image has this', 'both have this']) {
+      const at = data.indexOf(text)
+      assert.ok(at > 0)
+      data[at] = 0
+    }
+    fs.writeFileSync(file, data)
+    const { bad, volumes } = await checkStore({ dir, told: () => undefined })
+    const told = bad.map(({ image: of, offsetBytes, why }) => ({ of, offsetBytes, why }))
+    assert.deepEqual(told, [
+      { of: null, offsetBytes: 512 * KiB, why: 'checksum' },
+      { of: 'a', offsetBytes: 8 * KiB, why: 'checksum' },
+    ])
+    assert.equal(volumes[0]?.checkedBytes, MiB + extentBytes)
+  } finally {
+    folder.remove()
+  }
 })
