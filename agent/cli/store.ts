@@ -24,6 +24,7 @@ interface CheckReport {
   readonly volumes: readonly (VolumeFacts & { readonly checkedBytes: number; readonly doubtfulBytes: number })[]
   readonly bad: readonly {
     readonly volumeId: string
+    readonly image: string | null
     readonly offsetBytes: number
     readonly why: 'checksum' | 'unreadable'
     readonly place: { readonly path: string; readonly offsetBytes: number } | null
@@ -132,6 +133,7 @@ function rebuildWords(report: RebuildReport, names: ReadonlyMap<string, string>)
       `${nameOf(id, names)} (${formatSize(sizeBytes)}): ${formatBytes(allocatedBytes)} found in the data files`,
   )
   if (volumes.length === 0) lines.push('No volume was found in the data files.')
+  else lines.push('Images of volumes are not kept by a rebuild: here they are gone afterwards.')
   if (damagedCount > 0) lines.push(`Damaged headers: ${damagedCount}. What they held reads as zeros here.`)
   for (const { path, offsetBytes, what } of damaged) lines.push(`  ${path} at byte ${offsetBytes}: ${what}`)
   if (damagedCount > damaged.length) lines.push(`  and ${damagedCount - damaged.length} more`)
@@ -166,9 +168,10 @@ function checkWords(report: CheckReport, names: ReadonlyMap<string, string>): st
       doubtfulBytes === 0 ? '' : `; ${formatBytes(doubtfulBytes)} in doubt since an unclean end were not checked`
     return `${nameOf(id, names)} (${formatSize(sizeBytes)}): ${formatBytes(checkedBytes)} checked${doubt}`
   })
-  for (const { volumeId, offsetBytes, why, place } of bad) {
+  for (const { volumeId, image, offsetBytes, why, place } of bad) {
+    const of = image === null ? nameOf(volumeId, names) : `${nameOf(volumeId, names)}, image ${image}`
     const where = place === null ? '' : ` (${place.path} at byte ${place.offsetBytes})`
-    lines.push(`${nameOf(volumeId, names)}: the block at byte ${offsetBytes} ${badWords[why]}${where}`)
+    lines.push(`${of}: the block at byte ${offsetBytes} ${badWords[why]}${where}`)
   }
   if (badCount > bad.length) lines.push(`and ${badCount - bad.length} more`)
   lines.push(badCount === 0 ? 'Every checked block is sound.' : `Damaged blocks: ${badCount}.`)

@@ -9,8 +9,9 @@ import type { Marks } from './marks.ts'
 import { Operation, type OperationHost, OperationList } from './operation.ts'
 import type { StoreDone, StoreFailure } from './replica.ts'
 import type { SumDoubt } from './sum-doubt.ts'
+import type { SumOwner } from './sum-page.ts'
 import { unknowSums } from './sum-writes.ts'
-import type { SumOwner, Sums } from './sums.ts'
+import type { Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
 export interface CallParts {

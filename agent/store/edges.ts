@@ -3,7 +3,7 @@ import { limits } from '../limits.ts'
 import { Fetch, type FetchParts } from './fetch.ts'
 import { slotBytes } from './format.ts'
 import type { StoreDone, StoreFailure, StoreReadFailure } from './replica.ts'
-import type { SumOwner } from './sums.ts'
+import type { SumOwner } from './sum-page.ts'
 
 const { blockBytes } = limits
 

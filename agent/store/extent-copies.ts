@@ -22,7 +22,8 @@ import type { StoreDone, StoreFailure } from './replica.ts'
 import type { Slots } from './slots.ts'
 import type { SpaceReservation } from './space.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
-import { type SumOwner, type SumPage, type Sums, unreadable } from './sums.ts'
+import type { SumOwner, SumPage } from './sum-page.ts'
+import { type Sums, unreadable } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
 export interface CopyParts {

@@ -10,7 +10,8 @@ import type { ExtentMap } from './extent-map.ts'
 import type { FileError } from './files.ts'
 import { fileOfSlot, slotBytes, slotOffset, slotsPerFile } from './format.ts'
 import type { StoreReadFailure } from './replica.ts'
-import type { SumOwner, SumPage, Sums } from './sums.ts'
+import type { SumOwner, SumPage } from './sum-page.ts'
+import type { Sums } from './sums.ts'
 
 export interface FetchParts {
   readonly queue: DiskQueue

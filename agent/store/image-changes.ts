@@ -2,7 +2,7 @@
 import { invariant } from '../kit/failure.ts'
 import { limits } from '../limits.ts'
 import type { Commits } from './commits.ts'
-import type { FileError } from './files.ts'
+import { FileError } from './files.ts'
 import { regionExtents } from './format.ts'
 import { DiskImage, type ImageReadParts } from './images.ts'
 import type { ImageRefusal } from './replica.ts'

@@ -14,7 +14,7 @@ import { Fetch, type FetchParts } from './fetch.ts'
 import { slotBytes } from './format.ts'
 import type { IndexImage } from './index.ts'
 import type { ReplicaImage, StoreReadDone } from './replica.ts'
-import { heldByImage } from './sums.ts'
+import { heldByImage } from './sum-page.ts'
 
 export interface ImageReadParts extends Omit<FetchParts, 'map'> {
   /** Calls back after this turn. */

@@ -10,7 +10,8 @@ import type { Operation } from './operation.ts'
 import type { Slots } from './slots.ts'
 import { type Change, RangeReservations, SpaceReservation } from './space.ts'
 import type { SumDoubt } from './sum-doubt.ts'
-import type { SumOwner, Sums } from './sums.ts'
+import type { SumOwner } from './sum-page.ts'
+import type { Sums } from './sums.ts'
 
 export interface MappingParts {
   readonly map: ExtentMap

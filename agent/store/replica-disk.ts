@@ -29,9 +29,10 @@ import type { RegionFacts, ReplicaStore, StoreDone, StoreReadDone, StoreReadFail
 import type { Slots } from './slots.ts'
 import type { Change, SpaceReservation } from './space.ts'
 import type { SumDoubt } from './sum-doubt.ts'
+import type { SumOwner } from './sum-page.ts'
 import { saveSums } from './sum-save.ts'
 import { sumWrite, sumZeros } from './sum-writes.ts'
-import type { SumOwner, Sums } from './sums.ts'
+import type { Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
 export interface ReplicaParts {

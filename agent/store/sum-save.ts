@@ -5,7 +5,8 @@ import { FileError } from './files.ts'
 import { regionExtents } from './format.ts'
 import { runSteps, type Steps, wait } from './steps.ts'
 import type { SumDoubt } from './sum-doubt.ts'
-import type { SumOwner, Sums } from './sums.ts'
+import type { SumOwner } from './sum-page.ts'
+import type { Sums } from './sums.ts'
 import type { Syncs } from './syncs.ts'
 
 export interface SumSaveParts {

@@ -5,7 +5,8 @@ import { sumOf, zeroSum } from './checksum.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { slotBytes } from './format.ts'
 import type { SumDoubt } from './sum-doubt.ts'
-import type { SumOwner, Sums } from './sums.ts'
+import type { SumOwner } from './sum-page.ts'
+import type { Sums } from './sums.ts'
 
 interface SumWriteParts {
   readonly map: ExtentMap

@@ -51,6 +51,7 @@ test('rebuild asks, and takes only yes for yes', () =>
       const done = await run(['rebuild', '--dir', dir], { ask: answering('Yes') })
       assert.deepEqual([done.code, hasIndex(dir)], [0, true], done.err)
       assert.match(done.out, new RegExp(`volume ${ids[0]} \\(5 MiB\\): .* found`))
+      assert.match(done.out, /Images of volumes are not kept/)
       assert.match(done.out, /is in doubt now/)
       assert.match(questions[4] ?? '', /^Make the index of this/)
       await run(['rebuild', '--dir', dir], { ask: answering('no') })

@@ -17,6 +17,7 @@ import { powerCuts } from './image-choices.ts'
 import { rebuilt } from './rebuild-world.ts'
 import { RecordedDisk } from './recorded-disk.ts'
 import { History, openRecorded } from './recorded-history.ts'
+import { growOne } from './recorded-wholes.ts'
 import { calls, close, create, only, type StoreWorld, volume } from './suite.ts'
 import { quiet, realClock, seeded, temporaryFolder, VirtualClock } from './world.ts'
 import { bothWorlds } from './worlds.ts'
@@ -160,12 +161,12 @@ it('at every instant of growing, every kind of crash leaves the old size or the 
     const history = new History(seed, { steps: 15, sumPages: 2, volumes: 1, lifecycle: false })
     await history.run()
     await history.idle()
-    const [id, journal] = [...history.volumes][0] ?? assert.fail('there is no volume')
+    const [_id, journal] = [...history.volumes][0] ?? assert.fail('there is no volume')
     const replica = history.store?.replicas()[0] ?? assert.fail('there is no replica')
     history.sync(replica, journal)
     await history.idle()
     const from = history.disk.now
-    history.grow(id, journal)
+    growOne(history)
     history.change(replica, journal, { kind: 'write', fromBytes: 4096, toBytes: 40_960 })
     await history.idle()
     assert.deepEqual(history.wrong, [])

@@ -14,6 +14,7 @@ import { checkImage } from './image-check.ts'
 import { powerCuts } from './image-choices.ts'
 import { dropIndex, open, rebuilt, world } from './rebuild-world.ts'
 import { History } from './recorded-history.ts'
+import { deleteImage, makeImage } from './recorded-wholes.ts'
 import { calls, close, create, only, volume } from './suite.ts'
 import { seeded, temporaryFolder } from './world.ts'
 
@@ -34,7 +35,7 @@ async function story(seed: number): Promise<{ history: History; from: number }> 
   history.sync(replica, journal)
   await history.idle()
   const from = history.disk.now
-  await history.makeImage(id, journal)
+  await makeImage(history, id, journal)
   // Two blocks of one extent, a whole one, one that is given back, one that becomes zeros, a part of a block.
   change('write', 4096, 4096)
   change('write', 40_960, 4096)
@@ -45,8 +46,8 @@ async function story(seed: number): Promise<{ history: History; from: number }> 
   for (let events = history.pick(60); events > 0; events -= 1) history.clock.step()
   history.sync(replica, journal)
   await history.idle()
-  await history.makeImage(id, journal)
-  history.deleteImage(id, journal, journal.images[0])
+  await makeImage(history, id, journal)
+  deleteImage(history, id, journal, journal.images[0])
   change('write', 4096, 8192)
   change('write', 2 * extentBytes + 4096, 4096)
   await history.idle()

@@ -4,8 +4,9 @@ import { type VolumeId, volumeId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
 import { type CoreStore, openCore } from '../../../agent/store/core.ts'
 import type { ReplicaStore, StoreFailure } from '../../../agent/store/replica.ts'
-import { type Change, cellBytes, cellValue, type ImageJournal, ReplicaJournal, valueBytes } from './journal.ts'
+import { type Change, cellBytes, cellValue, ReplicaJournal, valueBytes } from './journal.ts'
 import { type FaultPlan, RecordedDisk } from './recorded-disk.ts'
+import { changeImages, growOne, readImage } from './recorded-wholes.ts'
 import { quiet, seeded, VirtualClock } from './world.ts'
 
 const { blockBytes, extentBytes, regionBytes } = limits
@@ -141,32 +142,13 @@ export class History {
     )
   }
 
-  /** By a few blocks, or into a region more; other calls may go on meanwhile. */
-  grow(id: VolumeId, journal: ReplicaJournal): void {
-    const { store } = this
-    const replica = store?.replicas().find(({ volumeId }) => volumeId === id)
-    if (store === null || replica === undefined || journal.deleted !== null || journal.isGrowing) return
-    const sizeBytes = replica.sizeBytes + (this.pick(8) === 0 ? 3 * regionBytes : this.pick(70) * blockBytes)
-    const size = { begin: this.disk.tick(), end: never, sizeBytes }
-    journal.sizes.push(size)
-    this.expect(
-      'grow',
-      (done) => store.growReplica(id, sizeBytes, done),
-      () => {
-        size.end = this.disk.tick()
-        if (replica.sizeBytes !== sizeBytes)
-          this.wrong.push(`a replica has ${replica.sizeBytes} bytes, not ${sizeBytes}`)
-      },
-    )
-  }
-
   async #step(): Promise<void> {
     for (let events = this.pick(4) === 0 ? this.pick(40) : this.pick(6); events > 0; events -= 1) this.clock.step()
     const kind = this.pick(100)
     if (this.options.lifecycle && kind >= 97) return this.#lifecycle()
-    if (kind === 96) return this.#growOne()
-    if (kind === 95) return this.image()
-    if (kind === 94) return this.#readImage()
+    if (kind === 96) return growOne(this)
+    if (kind === 95) return changeImages(this)
+    if (kind === 94) return readImage(this)
     if (kind >= 93) return this.#record()
     const there = [...(this.store?.replicas() ?? [])]
     const replica = there[this.pick(there.length)]
@@ -179,77 +161,6 @@ export class History {
     else if (kind < 90) this.#settle(replica, journal)
     else if (kind < 92) this.#raise(replica, journal)
     else await this.idle()
-  }
-
-  /** Makes one, with all writes held, or deletes one while they go on. */
-  async image(): Promise<void> {
-    const one = [...this.volumes][this.pick(this.volumes.size)]
-    if (this.store === null || one === undefined || one[1].deleted !== null) return
-    const there = one[1].images.filter(({ deleted }) => deleted === null)
-    if (there.length < 2 || this.pick(2) === 0) await this.makeImage(...one)
-    else this.deleteImage(...one, there[this.pick(there.length)])
-  }
-
-  async makeImage(id: VolumeId, journal: ReplicaJournal): Promise<void> {
-    const { store } = this
-    await this.idle()
-    if (store === null || this.open > 0 || store.replicas().every(({ volumeId }) => volumeId !== id)) return
-    const created = { begin: this.disk.tick(), end: never }
-    const isSure = journal.changes.every(({ failed, end }) => !failed && end !== never)
-    const name = `image-${this.disk.now}`
-    const image = { name, created, deleted: null, content: isSure ? journal.live(this.disk.now) : null }
-    journal.images.push(image)
-    this.expect(
-      'createImage',
-      (done) =>
-        store.createImage(id, name, 1, (failure) => {
-          // It may be there all the same when the disk failed in the middle.
-          if (failure !== null) journal.images.splice(journal.images.indexOf(image), 1)
-          done(failure === null || failure === 'no-space' ? failure : 'io')
-        }),
-      () => {
-        created.end = this.disk.tick()
-      },
-    )
-    await this.idle()
-  }
-
-  deleteImage(id: VolumeId, journal: ReplicaJournal, image: ImageJournal | undefined): void {
-    const { store } = this
-    if (store === null || image === undefined || journal.deleted !== null) return
-    const deleted = { begin: this.disk.tick(), end: never }
-    image.deleted = deleted
-    this.expect(
-      'deleteImage',
-      (done) => store.deleteImage(id, image.name, (failure) => done(failure === 'no-image' ? 'io' : failure)),
-      () => {
-        deleted.end = this.disk.tick()
-      },
-    )
-  }
-
-  #readImage(): void {
-    const { store } = this
-    const [id, journal] = [...this.volumes][this.pick(this.volumes.size)] ?? []
-    if (store === null || id === undefined || journal === undefined || journal.deleted !== null) return
-    const image = journal.images.find(({ deleted }) => deleted === null)
-    const there = store.images(id).find(({ name }) => name === image?.name)
-    if (image === undefined || there === undefined || image.content === null) return
-    const blocks = [...image.content]
-    const [block, expected] = blocks[this.pick(blocks.length)] ?? []
-    if (block === undefined || expected === undefined) return
-    this.open += 1
-    there.read(block * blockBytes, blockBytes, (failure, data) => {
-      this.open -= 1
-      if (failure === 'io' && this.options.faults !== undefined) return
-      if (failure !== null) this.wrong.push(`a read of block ${block} of an image is ${failure}`)
-      else if (!expected.equals(data)) this.wrong.push(`block ${block} of an image has changed`)
-    })
-  }
-
-  #growOne(): void {
-    const one = [...this.volumes][this.pick(this.volumes.size)]
-    if (one !== undefined) this.grow(...one)
   }
 
   journal(replica: ReplicaStore): ReplicaJournal {

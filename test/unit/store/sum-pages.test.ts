@@ -4,7 +4,8 @@ import { it } from 'node:test'
 import type { DataFiles } from '../../../agent/store/data-files.ts'
 import { DiskQueue } from '../../../agent/store/disk-queue.ts'
 import type { BlockFile } from '../../../agent/store/files.ts'
-import { type SumOwner, Sums } from '../../../agent/store/sums.ts'
+import type { SumOwner } from '../../../agent/store/sum-page.ts'
+import { Sums } from '../../../agent/store/sums.ts'
 import { quiet, VirtualClock } from './world.ts'
 
 const mostPages = 256
