@@ -87,6 +87,7 @@ export function readImage(history: History): void {
   const { store } = history
   const [id, journal] = [...history.volumes][history.pick(history.volumes.size)] ?? []
   if (store === null || id === undefined || journal === undefined || journal.deleted !== null) return
+  if (store.replicas().every(({ volumeId }) => volumeId !== id)) return
   const image = journal.images.find(({ deleted }) => deleted === null)
   const there = store.images(id).find(({ name }) => name === image?.name)
   if (image === undefined || there === undefined || image.content === null) return
