@@ -7,6 +7,7 @@ import { statusWords } from '../agent/contract/words.ts'
 import css from './app.module.css'
 import { Activity } from './pages/activity.tsx'
 import { Connect } from './pages/connect.tsx'
+import { Manage } from './pages/manage.tsx'
 import { NewDisk } from './pages/new-disk.tsx'
 import { Overview } from './pages/overview.tsx'
 import pagesCss from './pages/pages.module.css'
@@ -100,6 +101,8 @@ function pageOf(props: { view: AgentView; status: Status; route: Route; nowMs: n
       )
     case 'connect':
       return <Connect volumes={status.volumes} name={route.volume} serverName={status.server.name} />
+    case 'disk':
+      return <Manage status={status} name={route.volume} nowMs={nowMs} command={command} />
     case 'activity':
       return <Activity events={view.events} serverName={status.server.name} nowMs={nowMs} />
   }

@@ -17,10 +17,24 @@ const bay: MantineColorsTuple = [
   '#034c59',
 ]
 
+/** What cannot be taken back: --stop-ink of window.css and its neighbours. */
+const stop: MantineColorsTuple = [
+  '#fdeae8',
+  '#fad3cf',
+  '#f5a69f',
+  '#ef766b',
+  '#e9513f',
+  '#d93a2b',
+  '#c72c1f',
+  '#b42318',
+  '#961c13',
+  '#7a150e',
+]
+
 export const theme = createTheme({
   primaryColor: 'bay',
   primaryShade: { light: 7, dark: 7 },
-  colors: { bay },
+  colors: { bay, stop },
   autoContrast: true,
   respectReducedMotion: true,
   fontFamily: "'Inter', system-ui, sans-serif",

@@ -6,11 +6,13 @@ export type Route =
   | { page: 'new-disk' }
   | { page: 'connect'; volume: string | null }
   | { page: 'activity' }
+  | { page: 'disk'; volume: string | null }
 
 export const hrefs = {
   overview: '#/',
   newDisk: '#/new',
   activity: '#/activity',
+  disk: (volume: string) => `#/disk/${encodeURIComponent(volume)}`,
   connect: (volume?: string) => (volume === undefined ? '#/connect' : `#/connect/${encodeURIComponent(volume)}`),
 } as const
 
@@ -19,6 +21,7 @@ export function parseRoute(hash: string): Route {
   const [page = '', rest] = hash.replace(/^#\/?/, '').split('/')
   if (page === 'new') return { page: 'new-disk' }
   if (page === 'activity') return { page: 'activity' }
+  if (page === 'disk') return { page: 'disk', volume: rest === undefined ? null : decodeOrNull(rest) }
   if (page === 'connect') return { page: 'connect', volume: rest === undefined ? null : decodeOrNull(rest) }
   return { page: 'overview' }
 }

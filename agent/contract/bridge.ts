@@ -9,7 +9,17 @@ import { type ErrorBody, toErrorBody } from './errors.ts'
 import type { OperationId, RequestOf } from './operations.ts'
 
 /** All a window may ask. It has no use for the rest of the table, and so no right to it. */
-export const windowOperations = ['status', 'createVolume', 'resync'] as const satisfies readonly OperationId[]
+export const windowOperations = [
+  'status',
+  'createVolume',
+  'resync',
+  'growVolume',
+  'deleteVolume',
+  'restoreVolume',
+  'purgeVolume',
+  'makeSnapshot',
+  'deleteSnapshot',
+] as const satisfies readonly OperationId[]
 export type WindowOperation = (typeof windowOperations)[number]
 
 export const isWindowOperation = (id: unknown): id is WindowOperation =>

@@ -16,6 +16,7 @@ import type { Command } from '../use-agent.ts'
 import { hrefs } from '../use-route.ts'
 import { NewDisk } from './new-disk.tsx'
 import css from './pages.module.css'
+import { RecentlyDeleted } from './recently-deleted.tsx'
 
 const recentEvents = 5
 
@@ -63,6 +64,14 @@ export function Overview(props: { status: Status; events: readonly Event[]; nowM
               New shared disk
             </Button>
           </div>
+        )}
+        {status.deletedVolumes.length > 0 && (
+          <RecentlyDeleted
+            deleted={status.deletedVolumes}
+            taken={status.volumes.map(({ name }) => name)}
+            nowMs={nowMs}
+            command={command}
+          />
         )}
       </div>
       <div className={css.column}>
@@ -126,6 +135,7 @@ function LiveVolume(props: { volume: VolumeStatus; words: VolumeWords; thisServe
       error={error}
       onResync={(action) => void resync(action)}
       connectHref={hrefs.connect(volume.name)}
+      manageHref={hrefs.disk(volume.name)}
     />
   )
 }

@@ -1,5 +1,5 @@
 import { Button } from '@mantine/core'
-import { IconArrowRight, IconPlugConnected, IconRefresh } from '@tabler/icons-react'
+import { IconArrowRight, IconPlugConnected, IconRefresh, IconSettings } from '@tabler/icons-react'
 import type { ErrorBody } from '../../agent/contract/errors.ts'
 import { formatBytes, formatSize } from '../../agent/contract/sizes.ts'
 import type { VolumeStatus } from '../../agent/contract/status.ts'
@@ -24,6 +24,7 @@ export function VolumeCard(props: {
   error: ErrorBody | null
   onResync: (action: ResyncAction) => void
   connectHref: string
+  manageHref: string
 }) {
   const { volume, words } = props
   const look = headlineLook[words.headline]
@@ -80,6 +81,14 @@ export function VolumeCard(props: {
         >
           Connect a computer
         </Button>
+        <Button
+          component="a"
+          href={props.manageHref}
+          variant="default"
+          leftSection={<IconSettings size={18} aria-hidden />}
+        >
+          Size, snapshots, delete
+        </Button>
       </div>
       <div className={css.part}>
         <h3 className={css.subtitle}>Copies</h3>
@@ -92,7 +101,7 @@ export function VolumeCard(props: {
 
 /** Plain facts under the list of copies, from this server's own knowledge. */
 function Facts(props: { volume: VolumeStatus; thisServerId: string }) {
-  const { arbiter, clients, counters, scrub, writeThrough } = props.volume
+  const { arbiter, clients, counters, scrub, snapshots, writeThrough } = props.volume
   const away = arbiter.reachable ? '' : ', does not answer'
   return (
     <dl className={css.facts}>
@@ -104,6 +113,12 @@ function Facts(props: { volume: VolumeStatus; thisServerId: string }) {
           ? 'no computer yet'
           : clients.map((client) => `${client.address} (${client.protocol.toUpperCase()})`).join(', ')}
       </dd>
+      {snapshots.length > 0 && (
+        <>
+          <dt>Snapshots</dt>
+          <dd>{snapshots.map(({ name }) => name).join(', ')}</dd>
+        </>
+      )}
       {writeThrough && (
         <>
           <dt>Writes</dt>

@@ -193,6 +193,8 @@ const overviewSnapshot = `- main:
     - paragraph: 42 % - 412 GB left - 380 MB/s - about 18 min
     - link "Connect a computer":
       - /url: "#/connect/fileserver"
+    - link "Size, snapshots, delete":
+      - /url: "#/disk/fileserver"
     - heading "Copies" [level=3]
     - list "Copies":
       - listitem: nas-1 · this server Complete

@@ -7,7 +7,12 @@ import { openConsole } from './console.ts'
 import { history, nowMs, type StateName, states } from './states.ts'
 
 const folder = join(projectDir, 'test-results', 'shots')
-const others = { connect: '#/connect/fileserver', activity: '#/activity', 'new-disk': '#/new' } as const
+const others = {
+  connect: '#/connect/fileserver',
+  activity: '#/activity',
+  'new-disk': '#/new',
+  manage: '#/disk/fileserver',
+} as const
 
 await rm(folder, { recursive: true, force: true })
 await mkdir(folder, { recursive: true })
@@ -27,7 +32,7 @@ for (const scheme of ['light', 'dark'] as const) {
     await page.waitForTimeout(250)
     await shoot(name)
   }
-  server.port.show(states.protected satisfies (typeof states)[StateName])
+  server.port.show(states.snapshots satisfies (typeof states)[StateName])
   for (const [name, hash] of Object.entries(others)) {
     await page.evaluate((to) => {
       window.location.hash = to

@@ -16,7 +16,12 @@ const views = [
   { scheme: 'dark', width: 512 },
 ] as const
 
-const routes = { '#/new': null, '#/connect/fileserver': 'Connect', '#/activity': 'Activity' } as const
+const routes = {
+  '#/new': null,
+  '#/connect/fileserver': 'Connect',
+  '#/activity': 'Activity',
+  '#/disk/fileserver': null,
+} as const
 
 /** What axe finds wrong by WCAG 2.2 A and AA, and whether the page is wider than its window, as sentences. */
 async function faults({ page, view }: OpenPage): Promise<string[]> {
@@ -84,7 +89,7 @@ describe('the window in every state', needs('chromium'), () => {
 
   for (const [route, link] of Object.entries(routes)) {
     test(`page ${route} is readable in light and dark, at 100 and 200 %`, async () => {
-      server.port.show(states['one-copy'])
+      server.port.show(states.snapshots)
       await inEach(async (open) => {
         const { page, complaints } = open
         await page.evaluate((hash) => {

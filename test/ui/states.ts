@@ -1,10 +1,12 @@
 /** One status for every state that the window can show. Examples for tests and pictures; nothing here is measured. */
 import type { Event } from '../../agent/contract/events.ts'
 import type {
+  DeletedVolumeStatus,
   FolderStatus,
   PeerStatus,
   ReplicaStatus,
   ResyncStatus,
+  SnapshotStatus,
   Status,
   VolumeStatus,
 } from '../../agent/contract/status.ts'
@@ -78,6 +80,26 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
     permissionsAsked: 12,
     permissionsYielded: 11,
   },
+  ...change,
+})
+
+const snapshot = (name: string, daysAgo: number, change: Partial<SnapshotStatus> = {}): SnapshotStatus => ({
+  name,
+  madeMs: minutesAgo(daysAgo * 24 * 60),
+  sizeBytes: 2048 * GiB,
+  allocatedBytes: daysAgo * 3.4 * GB,
+  clients: [],
+  nbd: { tcp: `nbd://192.168.1.11:10809/fileserver@${name}`, unix: null },
+  ...change,
+})
+
+const deleted = (name: string, daysAgo: number, change: Partial<DeletedVolumeStatus> = {}): DeletedVolumeStatus => ({
+  id: Buffer.from(name).toString('hex').padEnd(32, '0').slice(0, 32),
+  name,
+  sizeBytes: 200 * GiB,
+  deletedMs: minutesAgo(daysAgo * 24 * 60),
+  goneMs: minutesAgo((daysAgo - 7) * 24 * 60),
+  wiping: null,
   ...change,
 })
 
@@ -222,6 +244,23 @@ export const states = {
     volumes: [
       volume({ id: 'volume-2', name: 'accounting', sizeBytes: 200 * GiB, clients: [] }),
       volume({ replicas: [replica('nas-1'), joining], survives: [], resync: resync() }),
+    ],
+  }),
+  snapshots: status({
+    volumes: [
+      volume({
+        snapshots: [
+          snapshot('before-update', 4),
+          snapshot('friday', 2, { clients: [{ protocol: 'nbd', address: '192.168.1.50' }] }),
+        ],
+      }),
+    ],
+  }),
+  'recently-deleted': status({
+    deletedVolumes: [
+      deleted('accounting', 2),
+      deleted('fileserver', 1),
+      deleted('archive', 3, { wiping: { doneBytes: 43 * GB, totalBytes: 200 * GB } }),
     ],
   }),
   'folder-missing': status({
