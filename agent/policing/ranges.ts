@@ -11,8 +11,18 @@ const bucketBlocks = 256
 
 const bucketOf = (block: number): number => Math.floor(block / bucketBlocks)
 
+/** Beyond so many buckets (1 GiB, more than any request) a use stands in none of them. */
+const mostBuckets = 1024
+
+const isWide = (use: Use): boolean => bucketOf(use.lastBlock) - bucketOf(use.firstBlock) >= mostBuckets
+
+const overlap = (one: Use, other: Use): boolean =>
+  one.firstBlock <= other.lastBlock && other.firstBlock <= one.lastBlock && conflicts(one.mode, other.mode)
+
 export class Ranges {
   readonly #buckets = new Map<number, Use[]>()
+  /** Uses of so much that they would stand in very many buckets. */
+  readonly #wide = new Set<Use>()
   readonly #granted: (use: Use) => void
 
   /** @param granted called for every use once no earlier one excludes it; at once inside `enter` when there is none */
@@ -23,6 +33,19 @@ export class Ranges {
   enter(use: Use): void {
     invariant(use.phase === 'idle', 'P1a', 'a use is handed in once')
     use.phase = 'behind'
+    for (const earlier of this.#wide) if (overlap(use, earlier)) this.#block(use, earlier)
+    if (isWide(use)) this.#enterWide(use)
+    else this.#enterBuckets(use)
+    if (use.blockers === 0) this.#granted(use)
+  }
+
+  #enterWide(use: Use): void {
+    const seen = new Set([...this.#buckets.values()].flat())
+    for (const earlier of seen) if (overlap(use, earlier)) this.#block(use, earlier)
+    this.#wide.add(use)
+  }
+
+  #enterBuckets(use: Use): void {
     for (let bucket = bucketOf(use.firstBlock); bucket <= bucketOf(use.lastBlock); bucket += 1) {
       const present = this.#buckets.get(bucket)
       if (present === undefined) {
@@ -32,14 +55,15 @@ export class Ranges {
       for (const earlier of present) this.#waitFor(use, earlier, bucket)
       present.push(use)
     }
-    if (use.blockers === 0) this.#granted(use)
   }
 
   leave(use: Use): void {
     invariant(use.phase !== 'idle' && use.blockers === 0, 'P1b', 'only a use that was let in leaves')
     use.phase = 'idle'
-    for (let bucket = bucketOf(use.firstBlock); bucket <= bucketOf(use.lastBlock); bucket += 1) {
-      this.#remove(use, bucket)
+    if (!this.#wide.delete(use)) {
+      for (let bucket = bucketOf(use.firstBlock); bucket <= bucketOf(use.lastBlock); bucket += 1) {
+        this.#remove(use, bucket)
+      }
     }
     const dependents = use.dependents
     if (dependents === null) return
@@ -51,10 +75,12 @@ export class Ranges {
   }
 
   #waitFor(use: Use, earlier: Use, bucket: number): void {
-    if (!conflicts(use.mode, earlier.mode)) return
-    if (use.firstBlock > earlier.lastBlock || earlier.firstBlock > use.lastBlock) return
+    if (!overlap(use, earlier)) return
     // Two uses can share several buckets; they are counted once, in the first bucket that both touch.
-    if (bucket !== Math.max(bucketOf(use.firstBlock), bucketOf(earlier.firstBlock))) return
+    if (bucket === Math.max(bucketOf(use.firstBlock), bucketOf(earlier.firstBlock))) this.#block(use, earlier)
+  }
+
+  #block(use: Use, earlier: Use): void {
     use.blockers += 1
     if (earlier.dependents === null) earlier.dependents = [use]
     else earlier.dependents.push(use)

@@ -2,14 +2,17 @@
 import { z } from 'zod'
 import { UserError } from '../kit/failure.ts'
 import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import { count, volumeField } from '../membership/messages.ts'
 
-const imageName = z.string().regex(/^[a-z0-9-]{1,64}$/)
+export const imageName = z.string().regex(/^[a-z0-9-]{1,64}$/)
 
 /** One server's part of a change. */
 export const changeTask = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('grow'), sizeBytes: count.min(4096) }),
-  /** C12 and W2: only in that session, while its origin holds the whole volume `shared`. */
+  /** What an image needs beforehand, while writes go on. */
+  z.object({ kind: z.literal('prepare-image'), image: imageName }),
+  /** Only in that session, while its origin holds the whole volume (W2). */
   z.object({ kind: z.literal('make-image'), image: imageName, madeMs: count, session: count.min(1) }),
   z.object({ kind: z.literal('delete-image'), image: imageName }),
 ])
@@ -91,6 +94,14 @@ export const refuse = {
     refusal('disk-full', `A disk that holds ${name} is full.`, 'Make room there, then try again.'),
   away: (name: string) =>
     refusal('server-away', `A server that holds ${name} did not answer in time.`, 'Look after it, then try again.'),
+  imageTaken: (name: string, image: string) =>
+    refusal('image-exists', `${name} has a snapshot named ${image} already.`, 'Give it another name.'),
+  noImage: (name: string, image: string) =>
+    refusal('no-such-image', `${name} has no snapshot named ${image}.`, 'Look at the list of its snapshots.'),
+  tooManyImages: (name: string, most: number) =>
+    refusal('too-many-images', `${name} has ${most} snapshots, and that is the limit.`, 'Delete one of them first.'),
+  badImageName: () =>
+    refusal('bad-request', 'A snapshot is named with 1 to 64 of a-z, 0-9 and "-".', 'Give it another name.'),
   disk: (name: string) =>
     refusal('disk-error', `A disk that holds ${name} gave an error.`, 'Look at the activity list of its servers.'),
   taken: (name: string) =>
@@ -102,4 +113,10 @@ export function refusalOf(name: string, problems: readonly ChangeProblem[]): Use
   if (problems.includes('no-space')) return refuse.full(name)
   if (problems.includes('silent')) return refuse.away(name)
   return problems.includes('io') ? refuse.disk(name) : refuse.waits(name)
+}
+
+/** The same for a snapshot of that name. */
+export function imageRefusal(name: string, image: string, problems: readonly ChangeProblem[]): UserError {
+  if (problems.includes('taken')) return refuse.imageTaken(name, image)
+  return problems.includes('too-many') ? refuse.tooManyImages(name, limits.images) : refusalOf(name, problems)
 }

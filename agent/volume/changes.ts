@@ -5,9 +5,20 @@
  */
 import type { ServerId, VolumeId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import type { VolumeChange } from '../membership/configuration.ts'
-import { type ChangeProblem, ChangeQuestion, type ChangeTask, changeMessages, refusalOf, refuse } from './change.ts'
+import type { Configuration, VolumeChange } from '../membership/configuration.ts'
+import type { ReplicaImage } from '../store/replica.ts'
+import {
+  type ChangeProblem,
+  ChangeQuestion,
+  type ChangeTask,
+  changeMessages,
+  imageName,
+  imageRefusal,
+  refusalOf,
+  refuse,
+} from './change.ts'
 import type { Engine } from './engine.ts'
+import { WholeVolume } from './imaging.ts'
 import { Removals } from './removals.ts'
 import type { Volume } from './volume.ts'
 
@@ -53,7 +64,7 @@ export class Changes {
     if (volume.serving === null) throw refuse.waits(name)
     const problems = await this.#askAll(volume, volume.member.known.inSync, { kind: 'grow', sizeBytes })
     if (problems.length > 0) throw refusalOf(name, problems)
-    await this.#decide(volume, { sizeBytes })
+    await this.#decide(volume, { sizeBytes }, (known) => known.sizeBytes >= sizeBytes)
     volume.people.tell('grown', { sizeBytes })
     await this.#until(() => volume.serving !== null && volume.member.waiting() === 'none')
   }
@@ -61,7 +72,8 @@ export class Changes {
   /** Offered to nobody any more; kept, and still mirrored, until it is restored, purged, or its time is over. */
   async remove(name: string): Promise<void> {
     const volume = this.#inUse(name)
-    await this.#decide(volume, { deletedMs: Math.floor(this.#engine.world.clock.wallMs()) })
+    const deletedMs = Math.floor(this.#engine.world.clock.wallMs())
+    await this.#decide(volume, { deletedMs }, (known) => known.deletedMs !== null)
     volume.people.tell('deleted', {})
   }
 
@@ -69,15 +81,86 @@ export class Changes {
   async restore(id: VolumeId, as: string | null): Promise<void> {
     const volume = this.#recentlyDeleted(id)
     const name = as ?? volume.name
-    if (this.#engine.isNamed(name)) throw refuse.taken(name)
-    await this.#decide(volume, { deletedMs: null, volumeName: name })
+    const isFree = ({ deletedMs, purge }: Configuration) => {
+      if (purge !== 'no') throw refuse.noVolume(name)
+      if (deletedMs !== null && this.#engine.isNamed(name)) throw refuse.taken(name)
+    }
+    const change = { deletedMs: null, volumeName: name }
+    await this.#decide(volume, change, ({ deletedMs, purge }) => deletedMs === null && purge === 'no', isFree)
     volume.people.tell('restored', {})
   }
 
   /** For good. @param wipe every byte is overwritten first, at every server */
   async purge(id: VolumeId, wipe: boolean): Promise<void> {
     const volume = this.#recentlyDeleted(id)
-    await this.#decide(volume, { purge: wipe ? 'wipe' : 'delete' })
+    const isDeleted = ({ deletedMs }: Configuration) => {
+      if (deletedMs === null) throw refuse.notDeleted(volume.name)
+    }
+    await this.#decide(volume, { purge: wipe ? 'wipe' : 'delete' }, (known) => known.purge !== 'no', isDeleted)
+  }
+
+  /** The same image at every in-sync server, of one instant between writes; they wait meanwhile. */
+  async makeImage(name: string, image: string): Promise<void> {
+    const volume = this.#inUse(name)
+    if (!imageName.safeParse(image).success) throw refuse.badImageName()
+    const { inSync } = volume.member.known
+    const prepared =
+      volume.serving === null ? ['busy' as const] : await this.#askAll(volume, inSync, { kind: 'prepare-image', image })
+    if (prepared.length > 0) throw imageRefusal(name, image, prepared)
+    const problems = await this.#makeHeld(volume, image)
+    if (problems.length === 0) return volume.people.tell('image-made', { snapshot: image })
+    // Somebody was faster with that name: it is theirs everywhere. Else what some have made is taken back.
+    if (!problems.includes('taken'))
+      await this.#askAll(volume, this.#connected(volume), { kind: 'delete-image', image })
+    throw imageRefusal(name, image, problems)
+  }
+
+  /** While the whole volume is held in one session. */
+  async #makeHeld(volume: Volume, image: string): Promise<readonly ChangeProblem[]> {
+    const { clock } = this.#engine.world
+    let session = -1
+    const hold = new WholeVolume(volume, (begun) => {
+      session = begun
+    })
+    volume.policing.acquire(hold)
+    await this.#until(() => session >= 0)
+    try {
+      if (session <= 0) return ['busy']
+      const madeMs = Math.floor(clock.wallMs())
+      const { inSync } = volume.member.known
+      const problems = await this.#askAll(volume, inSync, { kind: 'make-image', image, madeMs, session })
+      return volume.serving?.number === session ? problems : [...problems, 'busy']
+    } finally {
+      hold.end()
+    }
+  }
+
+  /** At every server that is there. */
+  async deleteImage(name: string, image: string): Promise<void> {
+    const volume = this.#inUse(name)
+    const servers = this.#connected(volume)
+    const problems = await this.#askAll(volume, servers, { kind: 'delete-image', image })
+    const others = problems.filter((problem) => problem !== 'absent')
+    if (others.length > 0) throw refusalOf(name, others)
+    if (problems.length === servers.length) throw refuse.noImage(name, image)
+    volume.people.tell('image-deleted', { snapshot: image })
+  }
+
+  /** Those of this server, from the oldest to the newest. */
+  images(name: string): readonly ReplicaImage[] {
+    const volume = [...this.#engine.volumes.values()].find((each) => each.name === name && !each.deleted)
+    const id = volume?.world.volumeId
+    return id === undefined ? [] : (this.#engine.folderOf(id)?.store.images(id) ?? [])
+  }
+
+  findImage(name: string, image: string): ReplicaImage | undefined {
+    return this.images(name).find((each) => each.name === image)
+  }
+
+  #connected(volume: Volume): ServerId[] {
+    const { self, links } = this.#engine.world
+    const servers = volume.member.known.replicas.map(({ serverId }) => serverId)
+    return servers.filter((server) => server === self || links.peer(server)?.connected === true)
   }
 
   /** Now and then: ends what is to end. */
@@ -121,9 +204,12 @@ export class Changes {
         if (task.sizeBytes <= volume.store.sizeBytes) return done(null)
         if (task.sizeBytes > limits.volumeMaxBytes || task.sizeBytes % limits.blockBytes !== 0) return done('busy')
         return store.growReplica(id, task.sizeBytes, done)
+      case 'prepare-image':
+        return volume.imaging.prepare(store, task.image, done)
       case 'make-image':
+        return volume.imaging.make(store, task.image, task.madeMs, task.session, done)
       case 'delete-image':
-        return done('absent')
+        return store.deleteImage(id, task.image, (failure) => done(failure === 'no-image' ? 'absent' : failure))
     }
   }
 
@@ -147,18 +233,27 @@ export class Changes {
     })
   }
 
-  /** Has it decided; another decision that comes first is waited for. */
-  async #decide(volume: Volume, change: VolumeChange): Promise<void> {
+  /**
+   * Has it decided; another decision that comes first is waited for.
+   * @param stands whether it is so
+   * @param mayStill throws when what was decided meanwhile forbids it
+   */
+  async #decide(
+    volume: Volume,
+    change: VolumeChange,
+    stands: (known: Configuration) => boolean,
+    mayStill: (known: Configuration) => void = ({ purge }) => {
+      if (purge !== 'no') throw refuse.noVolume(volume.name)
+    },
+  ): Promise<void> {
     const { clock } = this.#engine.world
     const { member, name } = volume
     const untilMs = clock.monotonicMs() + limits.changeAnswerMs
-    const stands = () =>
-      Object.entries(change).every(([key, value]) =>
-        Object.entries(member.known).some(([known, is]) => known === key && is === value),
-      )
     let isAsked = false
     while (clock.monotonicMs() < untilMs) {
-      if (stands()) return
+      if (stands(member.known)) return
+      // What is proposed replaces just what is looked at here (E2): nothing can come between.
+      mayStill(member.known)
       if (!isAsked) {
         isAsked = member.decisions.proposeChange(change, () => {
           isAsked = false
@@ -166,7 +261,7 @@ export class Changes {
       }
       await new Promise<void>((resolve) => clock.after(lookAgainMs, resolve))
     }
-    if (stands()) return
+    if (stands(member.known)) return
     throw isAsked && !member.proposer.withdraw() ? refuse.unsure(name) : refuse.waits(name)
   }
 

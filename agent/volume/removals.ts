@@ -20,14 +20,19 @@ export class Removals {
 
   begin(volume: Volume): void {
     const folder = this.#engine.folderOf(volume.world.volumeId)
-    const { volumeId, volumeName, sizeBytes, deletedMs } = volume.member.known
+    const { volumeId, volumeName, sizeBytes, deletedMs, purge } = volume.member.known
     if (folder === undefined || this.#under.has(volumeId)) return
     const about = { id: volumeId, name: volumeName, sizeBytes, deletedMs: deletedMs ?? 0, goneMs: deletedMs ?? 0 }
     this.#under.set(volumeId, { ...about, wiping: null })
     volume.retire(() => {
       this.#engine.forget(volume)
       const removed = (failure: StoreFailure | null) => this.#removed(volume, folder, failure)
-      folder.store.deleteReplica(volumeId, removed)
+      if (purge !== 'wipe') return folder.store.deleteReplica(volumeId, removed)
+      const progress = (doneBytes: number, totalBytes: number) => {
+        this.#under.set(volumeId, { ...about, wiping: { doneBytes, totalBytes } })
+        this.#engine.world.changed()
+      }
+      folder.store.wipeReplica(volumeId, progress, removed)
     })
   }
 

@@ -24,6 +24,7 @@ import { Resync } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
 import { Space } from '../mirror/space.ts'
 import { SpaceGiver } from '../mirror/space-giver.ts'
+import type { Ask } from '../policing/permission.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { Admission } from './admission.ts'
@@ -33,6 +34,7 @@ import { type ClientHost, VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
 import { Growth } from './growth.ts'
 import type { Hold } from './hold.ts'
+import { Imaging } from './imaging.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { People } from './people.ts'
@@ -70,6 +72,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly sendMirror: MirrorSend
   readonly people = new People(this)
   readonly #growth: Growth
+  readonly imaging = new Imaging(this)
   /** Whether the other members say that they reach the arbiter, for people. */
   readonly reachingArbiter = new Map<ServerId, boolean>()
   readonly beat: BeatVolume
@@ -295,7 +298,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.settler.end()
     this.copier.end(null)
     this.#reading.endSession()
-    let open = 4
+    let open = 5
     const one = () => {
       open -= 1
       if (open === 0) this.#growth.complete(drained)
@@ -304,6 +307,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.incoming.refuse(one)
     this.copyTarget.refuse(one)
     this.repairs.endSession(one)
+    this.imaging.endSession(one)
     this.world.changed()
   }
 
@@ -438,11 +442,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     return origin === this.world.self ? this.outgoing.lowWater : this.incoming.lowWaterOf(origin)
   }
 
-  #sendPolice(
-    peer: ServerId,
-    kind: 'police.ask' | 'police.grant',
-    body: { mode: 'shared' | 'exclusive'; time: number },
-  ): void {
+  #sendPolice(peer: ServerId, kind: 'police.ask' | 'police.grant', body: Ask): void {
     const session = this.member.session?.number ?? 0
     this.world.links.send(peer, { type: 'control', kind, body: { ...body, volume: this.world.volumeId, session } })
   }

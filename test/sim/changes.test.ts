@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
+import { rounds } from '../kit/length.ts'
 import { type Asked, Directed } from './directed.ts'
 
 const MiB = 1024 * 1024
@@ -72,7 +73,7 @@ describe('a volume grows', () => {
   })
 
   it('killed at any moment of it: the old size or the new one, the same for both', async () => {
-    for (let round = 0; round < 24; round += 1) {
+    for (let round = 0; round < rounds({ short: 8, full: 24, long: 200 }); round += 1) {
       const cluster = await new Directed(2, round + 1).begin(5 * MiB)
       assert.equal(answered(cluster, cluster.write(cluster.attach(0), MiB, 3)), null)
       changesAt(cluster, 0)
@@ -153,48 +154,49 @@ describe('a volume is deleted', () => {
     assert.deepEqual(cluster.problems, [])
   })
 
-  it('removed for good at every server, also one that was away; its name may be used again at once', async () => {
-    const cluster = await new Directed(2).begin(5 * MiB)
-    assert.equal(answered(cluster, cluster.write(cluster.attach(0), MiB, 6)), null)
-    const id = cluster.volume(0).world.volumeId
-    assert.equal(await settled(cluster, changesAt(cluster, 0).purge(id, false)), 'not-deleted')
-    assert.equal(await settled(cluster, changesAt(cluster, 0).remove('d')), null)
-    cluster.server(1).kill()
-    cluster.until('a goes on alone', () => cluster.inSync(0) === 'a' && cluster.serves(0), 60_000)
-    assert.equal(await settled(cluster, changesAt(cluster, 0).purge(id, false)), null)
-    const left = (index: number) => cluster.server(index).engine?.world.store.replicas().length
-    cluster.until('a has removed it', () => left(0) === 0)
-    const made = cluster.create()
-    await cluster.untilSettled(() => made.outcome !== null)
-    assert.equal(made.outcome, 'server-refused', 'b is away')
-    cluster.server(1).start()
-    cluster.until('b has removed it', () => left(1) === 0, 60_000)
-    cluster.pass(1_000)
-    for (const index of [0, 1]) {
-      assert.deepEqual(changesAt(cluster, index).deleted(), [])
-      const keys = cluster.server(index).engine?.world.store.records.keys() ?? []
-      const records = keys.filter((key) => key.includes(id) && !key.startsWith('register'))
-      const { records: kept } = cluster.server(index).engine?.world.store ?? {}
-      assert.deepEqual(
-        records.filter((key) => kept?.get(key) !== null),
-        [],
-      )
-    }
-    const again = cluster.create()
-    await cluster.untilSettled(() => again.outcome !== null)
-    assert.equal(again.outcome, 'made')
-    assert.deepEqual(cluster.problems, [])
-  })
+  for (const wipe of [false, true])
+    it(`removed for good${wipe ? ', wiped,' : ''} at every server, also one that was away; its name may be used again at once`, async () => {
+      const cluster = await new Directed(2).begin(5 * MiB)
+      assert.equal(answered(cluster, cluster.write(cluster.attach(0), MiB, 6)), null)
+      const id = cluster.volume(0).world.volumeId
+      assert.equal(await settled(cluster, changesAt(cluster, 0).purge(id, false)), 'not-deleted')
+      assert.equal(await settled(cluster, changesAt(cluster, 0).remove('d')), null)
+      cluster.server(1).kill()
+      cluster.until('a goes on alone', () => cluster.inSync(0) === 'a' && cluster.serves(0), 60_000)
+      assert.equal(await settled(cluster, changesAt(cluster, 0).purge(id, wipe)), null)
+      const left = (index: number) => cluster.server(index).engine?.world.store.replicas().length
+      cluster.until('a has removed it', () => left(0) === 0)
+      const made = cluster.create()
+      await cluster.untilSettled(() => made.outcome !== null)
+      assert.equal(made.outcome, 'server-refused', 'b is away')
+      cluster.server(1).start()
+      cluster.until('b has removed it', () => left(1) === 0, 60_000)
+      cluster.pass(1_000)
+      for (const index of [0, 1]) {
+        assert.deepEqual(changesAt(cluster, index).deleted(), [])
+        const keys = cluster.server(index).engine?.world.store.records.keys() ?? []
+        const records = keys.filter((key) => key.includes(id) && !key.startsWith('register'))
+        const { records: kept } = cluster.server(index).engine?.world.store ?? {}
+        assert.deepEqual(
+          records.filter((key) => kept?.get(key) !== null),
+          [],
+        )
+      }
+      const again = cluster.create()
+      await cluster.untilSettled(() => again.outcome !== null)
+      assert.equal(again.outcome, 'made')
+      assert.deepEqual(cluster.problems, [])
+    })
 
   it('killed in the middle of its end: the next start finishes it', async () => {
-    for (let round = 0; round < 16; round += 1) {
+    for (let round = 0; round < rounds({ short: 6, full: 16, long: 100 }); round += 1) {
       const cluster = await new Directed(2, round + 1).begin(5 * MiB)
       assert.equal(answered(cluster, cluster.write(cluster.attach(0), MiB, 6)), null)
       const id = cluster.volume(0).world.volumeId
       assert.equal(await settled(cluster, changesAt(cluster, 0).remove('d')), null)
       cluster.until('both serve it', () => cluster.isWhole())
       changesAt(cluster, 0)
-        .purge(id, false)
+        .purge(id, round % 2 === 0)
         .catch(() => undefined)
       for (let turn = 0; turn < 4; turn += 1) await null
       cluster.pass(round * 1.5)

@@ -61,7 +61,10 @@ describe('ranges: order among the uses of one server', () => {
   })
 
   it('at random: never two that exclude each other, first come first served, everybody in the end', () => {
-    const use = fc.record({ write: fc.boolean(), first: fc.nat(1200), count: fc.integer({ min: 1, max: 700 }) })
+    // Now and then one that is so wide that it stands in no bucket: a snapshot of a whole volume.
+    const narrow = fc.integer({ min: 1, max: 700 })
+    const count = fc.oneof({ weight: 8, arbitrary: narrow }, { weight: 1, arbitrary: fc.constant(300_000) })
+    const use = fc.record({ write: fc.boolean(), first: fc.nat(1200), count })
     const property = fc.property(
       fc.array(use, { minLength: 5, maxLength: 60, size: 'max' }),
       fc.array(fc.nat(1000)),
