@@ -28,7 +28,7 @@ import {
   write,
 } from '../kit/second-volume.ts'
 import { mustRun, runTool } from '../kit/tools.ts'
-import { until } from '../kit/until.ts'
+import { until, within } from '../kit/until.ts'
 import { memberNamed } from '../lab/state.ts'
 
 const quiet = () => undefined
@@ -230,7 +230,7 @@ test('a preferred server whose disk fails still decides: its register lies on an
     assert.equal((await lab.volume('a')).folder, 'main')
     await write(lab.uri('b'), 1, 11)
     await mustExit(0, 'fault', lab.dir, 'a', 'disk-fail', '--folder', 'main')
-    await write(lab.uri('b'), 2, 22)
+    await within('a write at b', stepMs / 2, write(lab.uri('b'), 2, 22))
     await lab.waitAt('b', 'One copy')
     await mustRead(lab.uri('b'), 1, 11)
     const refused = await command(lab, 'a', 'folder', 'remove', 'disk1')
