@@ -1,13 +1,21 @@
 /** The engine as the control API sees it: facts as status.ts has them, wishes as the engine takes them. */
 import type { Event } from '../contract/events.ts'
-import { refusals } from '../contract/refusals.ts'
-import type { FolderStatus, PeerStatus, ReplicaStatus, ResyncStatus, Status, VolumeStatus } from '../contract/status.ts'
+import type {
+  FolderStatus,
+  PeerStatus,
+  ReplicaStatus,
+  ResyncStatus,
+  SnapshotStatus,
+  Status,
+  VolumeStatus,
+} from '../contract/status.ts'
 import { UserError } from '../kit/failure.ts'
 import { serverId as asServerId, volumeId as asVolumeId, type ServerId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Engine } from '../volume/engine.ts'
 import { mainFolder, type StorageFolder } from '../volume/folders.ts'
+import { imageSeparator } from '../volume/image-devices.ts'
 import type { Volume } from '../volume/volume.ts'
 import type { ChangeNotifier, EventLog } from './event-log.ts'
 import type { AgentPort } from './port.ts'
@@ -126,12 +134,12 @@ export class EnginePort implements AgentPort {
     return this.#world.engine.changes.purge(asVolumeId(id), wipe)
   }
 
-  async makeSnapshot(): Promise<void> {
-    throw refusals.notBuilt('Making snapshots')
+  makeSnapshot(volumeName: string, snapshot: string): Promise<void> {
+    return this.#world.engine.changes.makeImage(volumeName, snapshot)
   }
 
-  async deleteSnapshot(): Promise<void> {
-    throw refusals.notBuilt('Deleting snapshots')
+  deleteSnapshot(volumeName: string, snapshot: string): Promise<void> {
+    return this.#world.engine.changes.deleteImage(volumeName, snapshot)
   }
 
   addFolder(request: Parameters<AgentPort['addFolder']>[0]): Promise<void> {
@@ -241,7 +249,7 @@ export class EnginePort implements AgentPort {
       scrub: scrubStatus(volume),
       clients: [...volume.clients].map(({ description }) => ({ ...description })),
       nbd: this.#world.nbdUris(known.volumeName),
-      snapshots: [],
+      snapshots: this.#snapshots(known.volumeName),
       counters: {
         ...volume.counters,
         mirroredWrites: volume.incoming.applied,
@@ -249,6 +257,18 @@ export class EnginePort implements AgentPort {
         permissionsYielded: yielded,
       },
     }
+  }
+
+  #snapshots(volumeName: string): SnapshotStatus[] {
+    const { engine, nbdUris } = this.#world
+    return engine.changes.images(volumeName).map((image) => ({
+      name: image.name,
+      madeMs: image.madeMs,
+      sizeBytes: image.sizeBytes,
+      allocatedBytes: image.allocatedBytes(),
+      clients: engine.imageDevices.clients(image).map((client) => ({ ...client })),
+      nbd: nbdUris(`${volumeName}${imageSeparator}${image.name}`),
+    }))
   }
 
   #replica(volume: Volume, serverId: ServerId): ReplicaStatus {

@@ -18,6 +18,7 @@ import type { BlockDevice, BlockDevices } from './block-device.ts'
 import { Changes } from './changes.ts'
 import { Creations } from './creations.ts'
 import { Folders, leftByAbsence, type OpenFolder, type StorageFolder } from './folders.ts'
+import { ImageDevices } from './image-devices.ts'
 import { RegisterPlaces } from './register-places.ts'
 import { routeControl, routeHot } from './routing.ts'
 import { Volume } from './volume.ts'
@@ -54,6 +55,7 @@ export class Engine implements LinkEvents, BlockDevices {
   readonly arbiters: ArbiterClient
   readonly creations: Creations
   readonly changes: Changes
+  readonly imageDevices: ImageDevices
   readonly folders: Folders
   readonly registerPlaces: RegisterPlaces
   readonly #byKey = new Map<number, Volume>()
@@ -76,6 +78,11 @@ export class Engine implements LinkEvents, BlockDevices {
     this.arbiters = new ArbiterClient({ self, selfRun: world.selfRun, links, clock, registers: this.registers })
     this.creations = new Creations(this)
     this.changes = new Changes(this)
+    this.imageDevices = new ImageDevices({
+      images: (volumeName) => this.changes.images(volumeName),
+      nextTurn: (fire) => clock.nextTurn(fire),
+      changed: () => world.changed(),
+    })
     this.heartbeats = new Heartbeats({
       links,
       clock,
@@ -219,12 +226,13 @@ export class Engine implements LinkEvents, BlockDevices {
   // --- BlockDevices -----------------------------------------------------------------------------------------------
 
   list(): readonly BlockDevice[] {
-    return [...this.volumes.values()].filter((volume) => !volume.deleted)
+    const offered = [...this.volumes.values()].filter((volume) => !volume.deleted)
+    return offered.flatMap((volume) => [volume, ...this.imageDevices.of(volume.name)])
   }
 
   find(name: string): BlockDevice | undefined {
     for (const volume of this.volumes.values()) if (volume.name === name && !volume.deleted) return volume
-    return undefined
+    return this.imageDevices.find(name)
   }
 
   // --- LinkEvents -------------------------------------------------------------------------------------------------
@@ -328,6 +336,7 @@ export class Engine implements LinkEvents, BlockDevices {
     for (const volume of this.volumes.values()) volume.tick()
     this.creations.tick()
     this.changes.tick()
+    this.imageDevices.tick()
     this.folders.tick()
     this.world.clock.after(tickMs, () => this.#tick())
   }

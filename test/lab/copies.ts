@@ -4,14 +4,27 @@ import path from 'node:path'
 import { type AgentConfig, agentConfig } from '../../agent/contract/config.ts'
 import { type Configuration, relation } from '../../agent/membership/configuration.ts'
 import { recordKey, volumeRecordSchema } from '../../agent/membership/record.ts'
-import { type InspectedReplica, type InspectedStore, inspectStore } from '../../agent/store/inspect.ts'
+import {
+  type InspectedBlocks,
+  type InspectedReplica,
+  type InspectedStore,
+  inspectStore,
+} from '../../agent/store/inspect.ts'
 import { CouldNot, messageOf } from './answer.ts'
 import { type Copy, extentBytes } from './compare.ts'
 import type { LabState, Member } from './state.ts'
 
+/** A snapshot as it lies at several servers; who was away when it was made has none. */
+export interface OpenSnapshot {
+  readonly name: string
+  readonly copies: readonly Copy[]
+}
+
 export interface OpenCopies {
   /** Of the newest configuration's in-sync set. */
   readonly copies: readonly Copy[]
+  /** Those that at least two of them have, by name. */
+  readonly snapshots: readonly OpenSnapshot[]
   readonly epoch: number
   /** Servers of the lab whose copy is not in sync. */
   readonly outside: readonly string[]
@@ -54,7 +67,9 @@ export function openInSyncCopies(state: LabState): OpenCopies {
     if (inSync.length !== newest.inSync.length) throw new CouldNot('the volume has copies outside this lab')
     const copies = inSync.map(({ member, replica }) => copyOf(member.name, replica))
     return {
-      copies: copies.map(({ copy }) => copy),
+      // A store may be larger: one that was asked to grow before that was decided.
+      copies: copies.map(({ copy }) => ({ ...copy, sizeBytes: Math.min(copy.sizeBytes, newest.sizeBytes) })),
+      snapshots: snapshotsOf(inSync),
       epoch: newest.epoch,
       outside: state.servers.filter((member) => !isInSync(member)).map((member) => member.name),
       heldBytes: (copies[0]?.extents ?? 0) * extentBytes,
@@ -129,7 +144,19 @@ function newestOf(seen: readonly Seen[], unreadable: ReadonlyMap<Member, string>
   throw new CouldNot([...unreadable].map(([member, why]) => `${member.name}: ${why}`).join('; '))
 }
 
-function copyOf(server: string, replica: InspectedReplica): { copy: Copy; extents: number } {
+function snapshotsOf(inSync: readonly Seen[]): OpenSnapshot[] {
+  const byName = new Map<string, Copy[]>()
+  for (const { member, replica } of inSync) {
+    for (const image of replica.images) {
+      // One that was deleted and made anew while a server was away has the name of another moment.
+      const name = `${image.name} of ${image.madeMs}`
+      byName.set(name, [...(byName.get(name) ?? []), copyOf(member.name, image).copy])
+    }
+  }
+  return [...byName].flatMap(([name, copies]) => (copies.length < 2 ? [] : [{ name, copies }]))
+}
+
+function copyOf(server: string, replica: InspectedBlocks): { copy: Copy; extents: number } {
   const extents = new Set(replica.allocated())
   return {
     copy: {

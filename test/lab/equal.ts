@@ -22,17 +22,21 @@ const mostStretches = 200
 
 /** @throws CouldNot when a running agent does not hold, or a store cannot be read */
 export async function equal(state: LabState): Promise<Answer> {
-  let from = 0
+  let from: Position = { subject: 0, extent: 0 }
   for (let stretch = 0; stretch < mostStretches; stretch++) {
     if (stretch > 0) await sleep(breatheMs)
     const result = await held(state, () => compareStretch(state, from))
     if ('yes' in result) return result
-    from = result.nextExtent
+    from = result
   }
   throw new CouldNot(`not done after ${mostStretches} stretches`)
 }
 
-type Unfinished = Extract<Comparison, { kind: 'unfinished' }>
+/** Where the next stretch begins: 0 is the disk itself, then its snapshots. */
+interface Position {
+  readonly subject: number
+  readonly extent: number
+}
 
 async function held<T>(state: LabState, use: () => Promise<T>): Promise<T> {
   const running = runningMembers(state).filter((member) => member.nbdPort !== null)
@@ -56,12 +60,19 @@ async function letGo(member: Member): Promise<void> {
   })
 }
 
-async function compareStretch(state: LabState, fromExtent: number): Promise<Answer | Unfinished> {
+async function compareStretch(state: LabState, from: Position): Promise<Answer | Position> {
   const opened = openInSyncCopies(state)
   try {
     const endMs = performance.now() + stretchMs
-    const result = await compareCopies(opened.copies, fromExtent, () => performance.now() > endMs)
-    return result.kind === 'unfinished' && opened.copies.length > 1 ? result : answerOf(result, opened)
+    const subjects = [{ name: null, copies: opened.copies }, ...opened.snapshots]
+    let result: Comparison = { kind: 'equal' }
+    for (let { subject, extent } = from; subject < subjects.length; subject += 1, extent = 0) {
+      const { name = null, copies = [] } = subjects[subject] ?? {}
+      result = await compareCopies(copies, extent, () => performance.now() > endMs)
+      if (result.kind === 'unfinished' && opened.copies.length > 1) return { subject, extent: result.nextExtent }
+      if (result.kind !== 'equal') return answerOf(result, opened, name === null ? '' : `snapshot ${name}: `)
+    }
+    return answerOf(result, opened, '')
   } catch (failure) {
     if (failure instanceof CouldNot) throw failure
     throw new CouldNot(`the stores could not be read: ${messageOf(failure)}`)
@@ -70,7 +81,8 @@ async function compareStretch(state: LabState, fromExtent: number): Promise<Answ
   }
 }
 
-function answerOf(result: Comparison, opened: OpenCopies): Answer {
+/** @param where before the words of a difference */
+function answerOf(result: Comparison, opened: OpenCopies, where: string): Answer {
   const { copies, epoch, outside } = opened
   const names = copies.map((copy) => copy.server)
   if (copies.length < 2) {
@@ -80,13 +92,16 @@ function answerOf(result: Comparison, opened: OpenCopies): Answer {
   if (result.kind === 'differ') {
     const extent = Math.floor(result.atByte / (256 * 1024))
     return no(
-      `the copies on ${result.first} and ${result.second} differ, first at byte ${result.atByte} (extent ${extent})`,
+      `${where}the copies on ${result.first} and ${result.second} differ, first at byte ${result.atByte} (extent ${extent})`,
     )
   }
   if (result.kind === 'rotten') {
-    return no(`the block at byte ${result.atByte} on ${result.server} does not fit its checksum, or cannot be read`)
+    return no(
+      `${where}the block at byte ${result.atByte} on ${result.server} does not fit its checksum, or cannot be read`,
+    )
   }
   const size = formatSize(copies[0]?.sizeBytes ?? 0)
   const held = formatSize(opened.heldBytes)
-  return yes(`equal: ${size} on ${names.join(' and ')} (${held} in use, epoch ${epoch})`)
+  const snapshots = opened.snapshots.length === 0 ? '' : `, ${opened.snapshots.length} snapshots`
+  return yes(`equal: ${size} on ${names.join(' and ')} (${held} in use${snapshots}, epoch ${epoch})`)
 }
