@@ -59,9 +59,15 @@ export async function mustRun(program: string, args: readonly string[], limitMs 
   return said
 }
 
-/** Runs commands of qemu-io one after the other, as `write -P 0x41 0 1M`. It ends with 1 when any of them failed. */
-export const qemuIo = (uri: string, commands: readonly string[], limitMs = 60_000): Promise<string> =>
-  mustRun('qemu-io', ['-f', 'raw', ...commands.flatMap((command) => ['-c', command]), uri], limitMs)
+/** Runs commands of qemu-io one after the other, as `write -P 0x41 0 1M`. It ends with 1 when any of them failed.
+ * @param more of its own options, as `-r` (read-only) */
+export const qemuIo = (
+  uri: string,
+  commands: readonly string[],
+  limitMs = 60_000,
+  more: readonly string[] = [],
+): Promise<string> =>
+  mustRun('qemu-io', ['-f', 'raw', ...more, ...commands.flatMap((command) => ['-c', command]), uri], limitMs)
 
 export interface FioJob {
   readonly uri: string
