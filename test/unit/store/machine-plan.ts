@@ -35,8 +35,9 @@ export class Plan {
     const heard = world.ask(call).then(async (answer) => {
       this.now += 1
       this.toldCount = Math.max(this.toldCount, answer.shown.commitCount)
-      if (model !== null) model.open -= 1
+      // What is found out about it counts as part of it.
       await then(answer, begun)
+      if (model !== null) model.open -= 1
     })
     const over = heard
       .catch((error: unknown) => void this.#wrong.push(error))
