@@ -1,10 +1,10 @@
-/** Of large.test.ts: opens the store in argv[2] and says how long that took and what memory it holds then. */
-import { performance } from 'node:perf_hooks'
+/** Of large.test.ts: opens the store in argv[2] and says how long that took and what memory it holds then; argv[3]: makes an image. */
+import { monitorEventLoopDelay, performance } from 'node:perf_hooks'
 import { openStore } from '../../agent/store/open-store.ts'
 import { until } from '../kit/until.ts'
 import { quiet, realClock } from '../unit/store/world.ts'
 
-const [dir = ''] = process.argv.slice(2)
+const [dir = '', imageName] = process.argv.slice(2)
 const startMs = performance.now()
 const store = await openStore({ dir, clock: realClock, log: quiet })
 const openMs = performance.now() - startMs
@@ -18,6 +18,20 @@ await until('the collector has been through', 20_000, () => {
   rounds += 1
   return rounds >= 10
 })
+/** How long writes are held for it, and how long the event loop was away at most meanwhile. */
+async function makeImage(name: string) {
+  const { volumeId } = store.replicas()[0] ?? { volumeId: null }
+  if (volumeId === null) throw new Error('there is no volume')
+  const loop = monitorEventLoopDelay({ resolution: 5 })
+  loop.enable()
+  const startedMs = performance.now()
+  const failure = await new Promise((done) => store.createImage(volumeId, name, 1, done))
+  const heldMs = performance.now() - startedMs
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  loop.disable()
+  return { failure, heldMs, awayMs: loop.max / 1e6 }
+}
+const image = imageName === undefined ? null : await makeImage(imageName)
 const allocatedBytes = store.replicas().reduce((sum, replica) => sum + replica.allocatedBytes(), 0)
-process.send?.({ openMs, openBytes, leastBytes, allocatedBytes })
+process.send?.({ image, openMs, openBytes, leastBytes, allocatedBytes })
 await new Promise((done) => store.close(done))

@@ -44,14 +44,15 @@ async function make(dir: string, extents: number): Promise<void> {
 }
 
 interface Told {
+  readonly image: { readonly failure: unknown; readonly heldMs: number; readonly awayMs: number } | null
   readonly openMs: number
   readonly openBytes: number
   readonly leastBytes: number
   readonly allocatedBytes: number
 }
 
-async function opened(dir: string): Promise<Told> {
-  const opener = fork(child, [dir], { execArgv: ['--expose-gc'] })
+async function opened(dir: string, ...imageName: string[]): Promise<Told> {
+  const opener = fork(child, [dir, ...imageName], { execArgv: ['--expose-gc'] })
   try {
     const [told] = (await once(opener, 'message')) as [Told] // what large-child.ts sends
     await once(opener, 'exit')
@@ -81,6 +82,15 @@ test('a full TiB opens within 2 s and takes at most 64 MiB', async (context) => 
     assert.equal(runs[0]?.allocatedBytes, TiB)
     assert.ok(openMs <= 2000, `it took ${openMs.toFixed(0)} ms (an empty one ${without.openMs.toFixed(0)} ms)`)
     assert.ok(restMiB <= 64, `it takes ${restMiB.toFixed(1)} MiB`)
+    const { image } = await opened(full, 'first')
+    const with1 = await opened(full)
+    const imageMiB = (with1.leastBytes - without.leastBytes) / MiB
+    context.diagnostic(
+      `an image: ${image?.heldMs.toFixed(0)} ms, the event loop away for ${image?.awayMs.toFixed(0)}; with it opened in ${with1.openMs.toFixed(0)} ms, ${imageMiB.toFixed(1)} MiB`,
+    )
+    assert.equal(image?.failure, null)
+    assert.ok(image.heldMs <= 2000 && image.awayMs <= 250, JSON.stringify(image))
+    assert.ok(imageMiB <= 64, `with an image it takes ${imageMiB.toFixed(1)} MiB`)
   } finally {
     folder.remove()
   }
