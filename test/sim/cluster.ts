@@ -5,9 +5,10 @@ import type { ControlMessage } from '../../agent/link/messages.ts'
 import type { BlockFailure } from '../../agent/volume/block-device.ts'
 import { blockBytes, History, sectorsPerBlock } from './checker.ts'
 import { bytesOf, type ClientParts, SimClient } from './clients.ts'
+import { compareCopies } from './copies.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { Network, type NetworkWeather } from './network.ts'
-import { stampsOf } from './payload.ts'
+import { Person } from './person.ts'
 import { SimServer, type Tampering } from './server.ts'
 import { Story } from './story.ts'
 import { type Chance, World } from './world.ts'
@@ -54,6 +55,7 @@ export class Cluster {
   readonly witness: SimServer | null
   readonly clients: SimClient[] = []
   readonly faults: Faults
+  readonly person: Person
   readonly sizeBytes: number
   readonly blocks: number[]
   readonly arbiter: 'preferred' | 'witness'
@@ -112,6 +114,7 @@ export class Cluster {
       },
       options.faults ?? null,
     )
+    this.person = new Person({ world, story: this.story, storage: this.storage })
   }
 
   #server(ids: readonly ServerId[], index: number, name: string, tampering: Tampering): SimServer {
@@ -156,7 +159,7 @@ export class Cluster {
   /** Brings everybody up and makes the volume `d`. The only part that waits for promises. */
   async create(): Promise<void> {
     for (const server of this.servers) server.start()
-    this.#until(5_000, () => this.servers.every((server) => this.#seesAll(server)))
+    await this.#until(5_000, () => this.servers.every((server) => this.#seesAll(server)))
     const [first] = this.storage
     const arbiter = this.witness ?? this.chance.pick(this.storage)
     if (first?.engine == null) throw new Error('no server came up')
@@ -177,7 +180,7 @@ export class Cluster {
       },
     )
     while (this.#creation === null && this.world.nowMs < 60_000 && this.world.step()) {
-      for (let turn = 0; turn < 8; turn += 1) await null
+      await turns()
     }
     if (this.#creation !== 'made') this.problems.push(`the volume was not made: ${this.#creation}`)
   }
@@ -202,7 +205,7 @@ export class Cluster {
   }
 
   /** Runs until the condition holds. @returns whether it did within that many virtual milliseconds */
-  #until(limitMs: number, holds: () => boolean): boolean {
+  async #until(limitMs: number, holds: () => boolean): Promise<boolean> {
     const endMs = this.world.nowMs + limitMs
     let lookMs = this.world.nowMs
     while (this.world.nowMs < endMs) {
@@ -211,14 +214,15 @@ export class Cluster {
         lookMs = this.world.nowMs + 20
       }
       if (!this.step()) return holds()
+      if (this.person.waits) await turns()
     }
     return holds()
   }
 
   /** Lets that many virtual milliseconds pass. */
-  pass(ms: number): void {
+  async pass(ms: number): Promise<void> {
     const endMs = this.world.nowMs + ms
-    while (this.world.nowMs < endMs && this.step());
+    while (this.world.nowMs < endMs && this.step()) if (this.person.waits) await turns()
   }
 
   step(): boolean {
@@ -235,6 +239,7 @@ export class Cluster {
   /** Nothing goes wrong any more; then everything must become whole. */
   heal(): void {
     this.faults.end()
+    this.person.end()
     for (const from of this.servers)
       for (const to of this.servers) for (let times = 0; times < 20; times += 1) this.network.unblock(from.id, to.id)
     for (const server of this.servers) {
@@ -260,9 +265,9 @@ export class Cluster {
     })
   }
 
-  becomeWhole(): boolean {
+  async becomeWhole(): Promise<boolean> {
     const busyUntilMs = this.world.nowMs + busyMs
-    const whole = this.#until(healMs, () => {
+    const whole = await this.#until(healMs, () => {
       for (const server of this.servers) if (server.state === 'off') server.start()
       // Under load at first; what waits for calm longer than this still has to come.
       if (this.world.nowMs > busyUntilMs) for (const client of this.clients) client.rest()
@@ -302,9 +307,9 @@ export class Cluster {
       .join('; ')
   }
 
-  clientsFinish(): boolean {
+  async clientsFinish(): Promise<boolean> {
     for (const client of this.clients) client.rest()
-    const finished = this.#until(60_000, () => this.clients.every((client) => client.open === 0))
+    const finished = await this.#until(60_000, () => this.clients.every((client) => client.open === 0))
     if (!finished && this.problems.length === 0) {
       const waiting = this.clients.filter((client) => client.open > 0).map((client) => `${client.name} ${client.open}`)
       this.problems.push(`requests without an answer: ${waiting.join(', ')}; ${this.#state()}`)
@@ -313,7 +318,7 @@ export class Cluster {
   }
 
   /** Every block once more at every server, and all replicas byte by byte. */
-  readAll(): void {
+  async readAll(): Promise<void> {
     let open = 0
     for (const server of this.storage) {
       const client = new SimClient(this.#parts, server, `reader-${server.name}`, true)
@@ -328,28 +333,10 @@ export class Cluster {
         })(connection)
       }
     }
-    if (!this.#until(30_000, () => open === 0) && this.problems.length === 0)
+    if (!(await this.#until(30_000, () => open === 0)) && this.problems.length === 0)
       this.problems.push(`the reads at the end got no answer; ${this.#state()}`)
-    this.#compareReplicas()
-  }
-
-  #compareReplicas(): void {
-    const contents: { name: string; data: Uint8Array }[] = []
-    for (const server of this.storage) {
-      server.volume?.store.read(0, this.sizeBytes, (failure, data) => {
-        if (failure === null) contents.push({ name: server.name, data })
-        else this.problems.push(`the disk of ${server.name} cannot be read at the end: ${failure}`)
-      })
-    }
-    this.#until(30_000, () => contents.length === this.storage.length)
-    const [first, ...others] = contents
-    if (first === undefined) return
-    for (const other of others) {
-      if (Buffer.compare(first.data, other.data) === 0) continue
-      this.problems.push(
-        `the replicas of ${first.name} and ${other.name} differ: ${whereDiffer(first.data, other.data)}`,
-      )
-    }
+    const runs = (limitMs: number, holds: () => boolean) => this.#until(limitMs, holds)
+    this.problems.push(...(await compareCopies(this.storage, this.sizeBytes, runs)))
   }
 
   judge(): void {
@@ -386,18 +373,9 @@ export class Cluster {
   }
 }
 
-function whereDiffer(one: Uint8Array, other: Uint8Array): string {
-  const words: string[] = []
-  for (let at = 0; at < one.length && words.length < 4; at += blockBytes) {
-    const mine = one.subarray(at, at + blockBytes)
-    const theirs = other.subarray(at, at + blockBytes)
-    if (Buffer.compare(mine, theirs) === 0) continue
-    const first = (at / blockBytes) * sectorsPerBlock
-    words.push(
-      `block ${at / blockBytes}: ${stampsOf(first, [mine]).join(' ')} / ${stampsOf(first, [theirs]).join(' ')}`,
-    )
-  }
-  return words.join('; ')
+/** Promises that are settled go on. */
+async function turns(): Promise<void> {
+  for (let turn = 0; turn < 8; turn += 1) await null
 }
 
 /** One whole history. */
@@ -407,14 +385,15 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
   cluster.addClients()
   if (cluster.problems.length === 0) {
     const part = options.short ? 0.4 : 1
-    cluster.pass(cluster.chance.between(200, 4_000) * part)
+    await cluster.pass(cluster.chance.between(200, 4_000) * part)
     cluster.faults.begin()
-    cluster.pass(cluster.chance.pick([8_000, 15_000, 30_000]) * part)
+    cluster.person.begin()
+    await cluster.pass(cluster.chance.pick([8_000, 15_000, 30_000]) * part)
     cluster.heal()
-    cluster.pass(500)
-    if (cluster.becomeWhole()) {
-      cluster.pass(1_500)
-      if (cluster.clientsFinish() && cluster.becomeWhole()) cluster.readAll()
+    await cluster.pass(500)
+    if (await cluster.becomeWhole()) {
+      await cluster.pass(1_500)
+      if ((await cluster.clientsFinish()) && (await cluster.becomeWhole())) await cluster.readAll()
     }
     cluster.judge()
   }
