@@ -108,6 +108,7 @@ function volumeBlock(volume: VolumeStatus, nowMs: number): string {
     volume.writeThrough ? 'Every write is on all disks before it is answered.' : null,
     words.toDo === null ? null : `To do: ${words.toDo}`,
     `Copies: ${volume.replicas.map(replicaWords).join(', ')}`,
+    `Takes ${formatBytes(volume.allocatedBytes)} of the disk here`,
     ...addresses(volume).map((address) => `Connect: ${address}`),
     volume.snapshots.length === 0 ? null : `Snapshots: ${volume.snapshots.map(({ name }) => name).join(', ')}`,
     volume.clients.length === 0 ? null : `Connected: ${volume.clients.map(({ address }) => address).join(', ')}`,

@@ -113,6 +113,8 @@ export const volumeStatus = z.object({
   /** The storage folder of this server in which its copy lies. */
   folder: z.string(),
   sizeBytes: z.number(),
+  /** Space of that folder's disk that this server's copy takes: what was never written takes none. */
+  allocatedBytes: z.number(),
   /** Every write is on all disks before it is answered. */
   writeThrough: z.boolean(),
   epoch: z.number(),

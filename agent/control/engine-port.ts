@@ -233,6 +233,7 @@ export class EnginePort implements AgentPort {
       name: known.volumeName,
       folder: this.#world.engine.folderOf(known.volumeId)?.name ?? mainFolder,
       sizeBytes: known.sizeBytes,
+      allocatedBytes: volume.store.allocatedBytes(),
       writeThrough: known.writeThrough,
       epoch: known.epoch,
       arbiter: {

@@ -48,6 +48,7 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
   name: 'fileserver',
   folder: 'main',
   sizeBytes: 2048 * GiB,
+  allocatedBytes: 120 * GB,
   writeThrough: false,
   epoch: 4,
   arbiter: { kind: 'witness', serverId: 'id-tie', serverName: 'tie', reachable: true },

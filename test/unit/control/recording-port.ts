@@ -57,6 +57,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     name: 'office',
     folder: 'main',
     sizeBytes: 1024 ** 3,
+    allocatedBytes: 0,
     writeThrough: false,
     epoch: 1,
     arbiter: { kind: 'preferred', serverId: idOf('nas-1'), serverName: 'nas-1', reachable: true },
