@@ -3,8 +3,11 @@ import assert from 'node:assert/strict'
 import { readdir, readFile } from 'node:fs/promises'
 import path from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Status } from '../../agent/contract/status.ts'
 import { UserError } from '../../agent/kit/failure.ts'
 import { stepMs, type TestLab, withLab } from '../kit/lab.ts'
+import { rounds } from '../kit/length.ts'
 import {
   connectNbd,
   listNbdExports,
@@ -223,3 +226,83 @@ test(
     })
   },
 )
+
+test(
+  'a server killed in the middle of each change: it is done or not, at both alike, and no write is lost',
+  needs('qemu-io'),
+  async (t) => {
+    await withLab({ witness: true }, async (lab) => {
+      await qemuIo(lab.uri('a'), ['write -P 0x41 8M 4M', 'flush'])
+      /** Asks server a and kills one of both meanwhile. @returns whether it was answered with a yes */
+      const killedMeanwhile = async (
+        victim: 'a' | 'b',
+        afterMs: number,
+        ask: () => Promise<void>,
+      ): Promise<boolean> => {
+        const asked = ask().then(
+          () => true,
+          () => false,
+        )
+        await sleep(afterMs)
+        await lab.kill(victim)
+        const isDone = await within('the answer', 2 * stepMs, asked)
+        await lab.start(victim)
+        return isDone
+      }
+      /** What both say when they agree about all that there is. */
+      const agreed = async (victim: string): Promise<string> =>
+        until(`both agree after ${victim} came back`, stepMs, async () => {
+          const [at, other] = await Promise.all(both.map((name) => lab.status(name).then(shape)))
+          return at === other && (await lab.equal()).yes ? at : undefined
+        })
+      for (const [victim, afterMs] of kills.slice(0, rounds({ short: 1, full: 4, long: 4 }))) {
+        await t.test(`${victim}, ${afterMs} ms after it was asked`, async () => {
+          const { sizeBytes } = await lab.volume('a')
+          const grown = await killedMeanwhile(victim, afterMs, () =>
+            api.grow(lab.server('a'), 'disk', sizeBytes + 4 * MiB),
+          )
+          const told = await agreed(victim)
+          if (grown) assert.match(told, new RegExp(`disk ${sizeBytes + 4 * MiB}`))
+          await lab.wait('Protected')
+          const name = `s-${victim}${afterMs}`
+          const made = await killedMeanwhile(victim, afterMs, () => api.makeSnapshot(lab.server('a'), 'disk', name))
+          await agreed(victim)
+          await lab.wait('Protected')
+          if (made) await qemuIo(lab.uri('a').replace('/disk', `/disk@${name}`), ['read -P 0x41 8M 4M'], stepMs, ['-r'])
+          const deleted = await killedMeanwhile(victim, afterMs, () => api.deleteVolume(lab.server('a'), 'disk'))
+          const kept = await agreed(victim)
+          if (deleted) assert.match(kept, /deleted: disk/)
+          if (kept.includes('deleted: disk')) {
+            const { id } = await lab.deletedAt('a')
+            const back = await killedMeanwhile(victim, afterMs, () => api.restoreVolume(lab.server('a'), id, null))
+            const restored = await agreed(victim)
+            if (back) assert.match(restored, /deleted: $/)
+            if (!restored.endsWith('deleted: ')) await api.restoreVolume(lab.server('a'), id, null)
+          }
+          await lab.wait('Protected')
+          for (const at of both) await qemuIo(lab.uri(at), ['read -P 0x41 8M 4M'])
+        })
+      }
+      await t.test('and while it is removed for good', async () => {
+        await api.deleteVolume(lab.server('a'), 'disk')
+        const { id } = await lab.deletedAt('b')
+        await lab.deletedAt('a')
+        const ended = await killedMeanwhile('b', 2, () => api.purgeVolume(lab.server('a'), id, false))
+        if (!ended) await api.purgeVolume(lab.server('a'), id, false).catch(() => undefined)
+        for (const at of both) await goneAt(lab, at, id)
+      })
+    })
+  },
+)
+
+/** Who is killed, and how many milliseconds after the change was asked for. A server that is away costs some seconds each. */
+const kills = [
+  ['a', 3],
+  ['b', 0],
+  ['b', 20],
+  ['a', 40],
+] as const
+
+/** Names and sizes of what a server offers, and names of what it keeps. */
+const shape = ({ volumes, deletedVolumes }: Status): string =>
+  `${volumes.map(({ name, sizeBytes }) => `${name} ${sizeBytes}`).join()} deleted: ${deletedVolumes.map(({ name }) => name).join()}`
