@@ -47,12 +47,14 @@ export class Changes {
   }
 
   deleted(): readonly DeletedVolume[] {
+    const ending = this.#removals.wiping()
+    // One whose end is decided and has not begun here is listed still: it says it is gone when it is.
     const kept = [...this.#engine.volumes.values()].flatMap(({ member: { known } }) => {
-      const { volumeId: id, volumeName: name, sizeBytes, deletedMs, purge } = known
-      if (deletedMs === null || purge !== 'no') return []
+      const { volumeId: id, volumeName: name, sizeBytes, deletedMs } = known
+      if (deletedMs === null || ending.some((volume) => volume.id === id)) return []
       return [{ id, name, sizeBytes, deletedMs, goneMs: deletedMs + limits.deletedKeepMs, wiping: null }]
     })
-    return [...kept, ...this.#removals.wiping()]
+    return [...kept, ...ending]
   }
 
   /** @throws UserError as a rejection, here and below; done when the new size is served here */
