@@ -82,13 +82,14 @@ export class SpaceGiver {
   onAsk(from: ServerId, body: MirrorBody<'space.ask'>): void {
     const { session, request, kind, offsetBytes, lengthBytes } = body
     const given = session === this.#session ? this.#given.get(from) : undefined
+    // The session is over here, so it ends there too, and the write asks again in the next one: "no" would be no true word.
+    if (given === undefined) return
     const { store, send } = this.#world
-    const isSound =
-      given !== undefined && offsetBytes + lengthBytes <= store.sizeBytes && given.asked.length < limits.volumeRequests
+    const isSound = offsetBytes + lengthBytes <= store.sizeBytes && given.asked.length < limits.volumeRequests
     const reservation = isSound ? store.reserveFor(kind, offsetBytes, lengthBytes) : null
     if (isSound && reservation !== null) given.asked.push({ request, kind, offsetBytes, lengthBytes, reservation })
     send(from, 'space.answer', { session, attempt: 0, request, granted: reservation !== null })
-    if (given !== undefined) this.#topUp(from, given)
+    this.#topUp(from, given)
   }
 
   /** The write that asked will not come. */

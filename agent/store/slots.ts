@@ -282,8 +282,18 @@ export class Slots implements SlotLedger {
       if (this.#recycling || this.#freed.length > 0) this.#recycle()
       // Zeroed since this refill chose its slots.
       else if (this.#cleanCount > 0) this.#refill()
-      else this.#refuse('no-space')
+      else this.#refuseUncovered()
     }
+  }
+
+  /** The disk is full for whoever set nothing aside; who did still finds room, though it waited behind them (C8). */
+  #refuseUncovered(): void {
+    const covered = this.#requests[0]?.covered === true ? [] : this.#requests.filter((request) => request.covered)
+    const refused = this.#requests.filter((request) => !covered.includes(request))
+    this.#requests = covered
+    for (const request of refused) request.granted('no-space')
+    this.#grant()
+    if (this.#requests.length > 0) this.#refill()
   }
 
   *#refillSteps(): Steps<void> {
