@@ -56,6 +56,8 @@ const rottenWords = 'a block does not fit its checksum: the disk changed it'
 export class ReplicaSet {
   readonly #parts: FolderParts
   readonly #replicas = new Map<VolumeId, DiskReplica>()
+  /** Who waits until a replica may be changed; an entry: it is being changed. At most as many as asked for a growth. */
+  readonly #changing = new Map<VolumeId, (() => void)[]>()
   readonly #marksFiles = new Map<VolumeId, BlockFile>()
   #strays: readonly string[] = []
   #lastVolume: number
@@ -136,15 +138,34 @@ export class ReplicaSet {
   *grow(replica: DiskReplica, sizeBytes: number): Steps<void> {
     const { commits, queue } = this.#parts
     const { number, volumeId } = replica
-    const fromBytes = replica.sizeBytes
     yield* wait((done) => queue.turn(() => done(null)))
-    if (sizeBytes === fromBytes) return
-    yield* this.#mustHaveRoom(marksBytes(sizeBytes) - marksBytes(fromBytes))
-    const file = this.#marksFiles.get(volumeId)
-    if (file) yield* growMarksFile(queue, file, fromBytes, sizeBytes)
-    commits.change({ kind: 'grow', number, sizeBytes })
-    yield* wait((done) => commits.durable(done))
-    replica.grow(sizeBytes)
+    yield* this.#alone(volumeId)
+    try {
+      const fromBytes = replica.sizeBytes
+      // Larger already, or deleted meanwhile.
+      if (sizeBytes <= fromBytes || this.#replicas.get(volumeId) !== replica) return
+      yield* this.#mustHaveRoom(marksBytes(sizeBytes) - marksBytes(fromBytes))
+      const file = this.#marksFiles.get(volumeId)
+      if (file) yield* growMarksFile(queue, file, fromBytes, sizeBytes)
+      commits.change({ kind: 'grow', number, sizeBytes })
+      yield* wait((done) => commits.durable(done))
+      replica.grow(sizeBytes)
+    } finally {
+      this.#next(volumeId)
+    }
+  }
+
+  /** One growth, or the deletion, of a replica at a time. */
+  *#alone(id: VolumeId): Steps<void> {
+    const waiting = this.#changing.get(id)
+    if (waiting === undefined) this.#changing.set(id, [])
+    else yield* wait((done) => waiting.push(() => done(null)))
+  }
+
+  #next(id: VolumeId): void {
+    const next = this.#changing.get(id)?.shift()
+    if (next === undefined) this.#changing.delete(id)
+    else next()
   }
 
   /** C8: what is added to marks and index at somebody's wish leaves the room that is kept for what must go on. */
@@ -223,6 +244,7 @@ export class ReplicaSet {
   *#deleteSteps(replica: DiskReplica): Steps<void> {
     const { commits, files, keepCount, slots, sums, syncs } = this.#parts
     const { map, images } = replica.parts
+    yield* this.#alone(replica.volumeId)
     yield* wait((done) => images.whenReleased(() => done(null)))
     const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
     const maps = [map, ...images.all.map((image) => image.map)]

@@ -64,9 +64,15 @@ export class Changes {
       throw refuse.notLarger(name, volume.sizeBytes)
     if (sizeBytes > limits.volumeMaxBytes) throw refuse.tooLarge(limits.volumeMaxBytes)
     if (volume.serving === null) throw refuse.waits(name)
-    const problems = await this.#askAll(volume, volume.member.known.inSync, { kind: 'grow', sizeBytes })
+    const asked = volume.member.known.inSync
+    const problems = await this.#askAll(volume, asked, { kind: 'grow', sizeBytes })
     if (problems.length > 0) throw refusalOf(name, problems)
-    await this.#decide(volume, { sizeBytes }, (known) => known.sizeBytes >= sizeBytes)
+    const mayGrow = ({ inSync, deletedMs, purge }: Configuration) => {
+      if (deletedMs !== null || purge !== 'no') throw refuse.noVolume(name)
+      // Who joined meanwhile may not have the room: a member that cannot grow keeps all others waiting.
+      if (inSync.some((server) => !asked.includes(server))) throw refuse.waits(name)
+    }
+    await this.#decide(volume, { sizeBytes }, (known) => known.sizeBytes >= sizeBytes, mayGrow)
     volume.people.tell('grown', { sizeBytes })
     await this.#until(() => volume.serving !== null && volume.member.waiting() === 'none')
   }

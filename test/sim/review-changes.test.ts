@@ -125,4 +125,55 @@ describe('the end of a volume', () => {
     assert.ok(synced)
     for (const index of [0, 1]) assert.equal(cluster.server(index).engine?.volumes.size, 0, `${index} holds it still`)
   })
+
+  it('a replica that cannot grow, its disk being full, is removed for good all the same', async () => {
+    const cluster = await new Directed(2).begin(5 * MiB)
+    const id = cluster.volume(0).world.volumeId
+    cluster.server(1).kill()
+    cluster.until('a goes on alone', () => cluster.serves(0) && cluster.inSync(0) === 'a')
+    assert.deepEqual(await settled(cluster, changesAt(cluster, 0).grow('d', 40 * MiB)), [null])
+    cluster.server(1).disk.leave(limits.diskReserveBytes / 2)
+    cluster.server(1).start()
+    cluster.pass(10_000)
+    assert.equal(cluster.volume(1).store.sizeBytes, 5 * MiB)
+    assert.deepEqual(await settled(cluster, changesAt(cluster, 0).remove('d')), [null])
+    cluster.until('open again', () => cluster.serves(0))
+    assert.deepEqual(await settled(cluster, changesAt(cluster, 0).purge(id, false)), [null])
+    cluster.pass(60_000)
+    for (const index of [0, 1]) assert.equal(cluster.server(index).engine?.volumes.size, 0, `${index} holds it still`)
+  })
+
+  it('removed for good while a write here hangs in its disk and the other one leaves this server out', async () => {
+    for (const hangMs of [500, 3_000, 20_000]) {
+      const cluster = await new Directed(3).begin(5 * MiB)
+      const id = cluster.volume(0).world.volumeId
+      cluster.until('written', () => true)
+      cluster.server(1).disk.fault = 'hang'
+      const write = cluster.write(cluster.attach(0), 0, 1)
+      cluster.pass(20)
+      assert.equal(write.answer, undefined)
+      const removed = changesAt(cluster, 0).remove('d')
+      removed.catch(() => undefined)
+      for (let turn = 0; turn < 8; turn += 1) await null
+      cluster.pass(100)
+      const purged = changesAt(cluster, 0).purge(id, false)
+      purged.catch(() => undefined)
+      for (let at = 0; at < hangMs; at += 100) {
+        cluster.pass(100)
+        for (let turn = 0; turn < 8; turn += 1) await null
+      }
+      cluster.server(1).disk.fault = 'none'
+      for (let at = 0; at < 600; at += 1) {
+        cluster.pass(100)
+        for (let turn = 0; turn < 8; turn += 1) await null
+      }
+      await settled(cluster, removed)
+      if (cluster.server(0).engine?.changes.deleted().length === 1) {
+        await settled(cluster, changesAt(cluster, 0).purge(id, false))
+        cluster.pass(60_000)
+      }
+      for (const index of [0, 1, 2])
+        assert.equal(cluster.server(index).engine?.volumes.size, 0, `${hangMs}: ${index} holds it still`)
+    }
+  })
 })

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
 import type { StoreFailure } from '../../agent/store/replica.ts'
-import { Directed } from './directed.ts'
+import { type Asked, Directed } from './directed.ts'
 
 const MiB = 1024 * 1024
 const { extentBytes } = limits
@@ -22,7 +22,7 @@ describe('space (C8), reviewed', () => {
       const first = cluster.write(client, 0, 1)
       cluster.until('written', () => first.answer === null)
       for (const index of [0, 1]) fill(cluster, index, 400)
-      const asked = []
+      const asked: Asked[] = []
       cluster.server(1).leave(() => undefined)
       for (let at = 0; at < 40; at += 1) {
         asked.push(cluster.write(client, (2 + at * 3) * extentBytes, 5, 2 * extentBytes))
