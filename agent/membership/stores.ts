@@ -129,12 +129,16 @@ export class Stores {
     if (this.#alarmedLife !== own.life) this.#world.alarm(null, commits, own.found)
     this.#alarmedLife = own.life
     this.#isDoubting = true
-    own.doubtAll(commits, (failed) => {
+    // A disk that cannot even take that has failed, and leaves as such (C6).
+    own.doubtAll(commits, () => {
       this.#isDoubting = false
-      // A disk that cannot even take that has failed, and leaves as such (C6).
-      if (failed) return
-      this.#doubted = commits
-      this.#world.doubted()
     })
+  }
+
+  /** All that lies in this store, of every volume, has been put in doubt, durably, up to that count. */
+  allDoubted(count: number): void {
+    if (count <= this.#doubted) return
+    this.#doubted = count
+    this.#world.doubted()
   }
 }

@@ -195,13 +195,23 @@ export class Engine implements LinkEvents, BlockDevices {
   }
 
   /** C12: each opening of a volume is a life of its own: the run's number may be that of an older copy. */
-  #ownStore({ store }: OpenFolder): OwnStore {
+  #ownStore(folder: OpenFolder): OwnStore {
+    const { store } = folder
+    const doubted = (count: number) => {
+      for (const [id, volume] of this.volumes)
+        if (this.#folderOf.get(id) === folder) volume.member.stores.allDoubted(count)
+    }
     return {
       storeId: store.storeId,
       life: this.world.random.id(),
       found: store.foundCommitCount,
       commits: () => store.commitCount,
-      doubtAll: (count, done) => store.doubtAll(count, (failure) => done(failure !== null)),
+      doubtAll: (count, done) =>
+        store.doubtAll(count, (failure) => {
+          // Of the other volumes there, too: what they told of themselves holds no more.
+          if (failure === null) doubted(count)
+          done(failure !== null)
+        }),
     }
   }
 

@@ -85,11 +85,20 @@ describe('names', () => {
       .server(0)
       .engine?.creations.create({ name: 'd', sizeBytes: MiB, writeThrough: false, arbiter, servers })
     assert.ok(make !== undefined)
-    assert.deepEqual(await settled(cluster, make.then(() => undefined)), [null])
+    assert.deepEqual(
+      await settled(
+        cluster,
+        make.then(() => undefined),
+      ),
+      [null],
+    )
     cluster.pass(5_000)
     await settled(cluster, changesAt(cluster, 2).restore(id, null))
     cluster.pass(5_000)
-    const named = cluster.server(0).engine?.list().filter(({ name }) => name === 'd')
+    const named = cluster
+      .server(0)
+      .engine?.list()
+      .filter(({ name }) => name === 'd')
     assert.equal(named?.length, 1)
   })
 })
