@@ -178,7 +178,8 @@ export class Engine implements LinkEvents, BlockDevices {
       growStore: (sizeBytes, done) => folder.store.growReplica(known.volumeId, sizeBytes, done),
       records,
       send: (to, kind, body) => this.#sendMirror(to, kind, body),
-      event: (kind, details) => this.world.event(kind, known.volumeName, details),
+      // By its present name: it may have been restored under another one.
+      event: (kind, details) => this.world.event(kind, volume.name, details),
       changed: () => this.world.changed(),
     })
     this.volumes.set(known.volumeId, volume)

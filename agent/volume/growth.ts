@@ -7,6 +7,7 @@ export class Growth {
   readonly #world: VolumeWorld
   #isGrowing = false
   #waiting: (() => void)[] = []
+  #givenUp = false
 
   constructor(world: VolumeWorld) {
     this.#world = world
@@ -19,8 +20,20 @@ export class Growth {
     this.#try()
   }
 
+  /** The replica is about to be removed: whoever waits for its growth need not. */
+  giveUp(): void {
+    this.#givenUp = true
+    this.#tellWaiting()
+  }
+
+  #tellWaiting(): void {
+    const waiting = this.#waiting
+    this.#waiting = []
+    for (const done of waiting) done()
+  }
+
   #isComplete(): boolean {
-    return this.#world.store.sizeBytes >= this.#world.record.value.known.sizeBytes
+    return this.#givenUp || this.#world.store.sizeBytes >= this.#world.record.value.known.sizeBytes
   }
 
   #try(): void {
@@ -28,14 +41,13 @@ export class Growth {
     this.#isGrowing = true
     this.#world.growStore(this.#world.record.value.known.sizeBytes, (failure: StoreFailure | null) => {
       this.#isGrowing = false
+      if (this.#givenUp) return
       if (failure !== null) {
         this.#world.log.error({ volume: this.#world.volumeId, failure }, 'the replica here cannot grow to its new size')
-        return void this.#world.clock.after(limits.growAgainMs, () => this.#try())
+        return void this.#world.clock.after(limits.growAgainMs, () => this.#givenUp || this.#try())
       }
       if (!this.#isComplete()) return this.#try()
-      const waiting = this.#waiting
-      this.#waiting = []
-      for (const done of waiting) done()
+      this.#tellWaiting()
     })
   }
 }

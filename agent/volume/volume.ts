@@ -253,6 +253,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   retire(done: () => void): void {
     this.stopping = true
     for (const client of [...this.clients]) client.leave()
+    this.#growth.giveUp()
     this.member.retire(() => this.store.whenIdle(done))
   }
 
