@@ -15,6 +15,8 @@ export const changeTask = z.discriminatedUnion('kind', [
   /** Only in that session, while its origin holds the whole volume (W2). */
   z.object({ kind: z.literal('make-image'), image: imageName, madeMs: count, session: count.min(1) }),
   z.object({ kind: z.literal('delete-image'), image: imageName }),
+  /** Whether a deleted volume may come back under that name: `taken` when another one has it there. */
+  z.object({ kind: z.literal('take-name'), name: z.string().min(1).max(63) }),
 ])
 export type ChangeTask = z.infer<typeof changeTask>
 

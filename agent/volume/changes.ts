@@ -89,6 +89,10 @@ export class Changes {
   async restore(id: VolumeId, as: string | null): Promise<void> {
     const volume = this.#recentlyDeleted(id)
     const name = as ?? volume.name
+    // Another volume of that name may lie at others only.
+    const problems = await this.#askAll(volume, volume.member.known.inSync, { kind: 'take-name', name })
+    if (problems.includes('taken')) throw refuse.taken(name)
+    if (problems.length > 0) throw refusalOf(volume.name, problems)
     const isFree = ({ deletedMs, purge }: Configuration) => {
       if (purge !== 'no') throw refuse.noVolume(name)
       if (deletedMs !== null && this.#engine.isNamed(name)) throw refuse.taken(name)
@@ -214,6 +218,8 @@ export class Changes {
         return store.growReplica(id, task.sizeBytes, done)
       case 'prepare-image':
         return volume.imaging.prepare(store, task.image, done)
+      case 'take-name':
+        return done(this.#engine.isNamed(task.name) || this.#engine.creations.isMaking(task.name) ? 'taken' : null)
       case 'make-image':
         return volume.imaging.make(store, task.image, task.madeMs, task.session, done)
       case 'delete-image':

@@ -82,6 +82,11 @@ export class Creations {
 
   #isTaken(name: string, id: VolumeId): boolean {
     if (this.#engine.has(name, id) || this.#engine.volumes.size >= limits.volumes) return true
+    return this.isMaking(name)
+  }
+
+  /** Whether a volume of that name is being made here. */
+  isMaking(name: string): boolean {
     const isMade = [...this.#making.values()].some((making) => making.name === name)
     return isMade || [...this.#prepared.values()].some(({ record }) => record.known.volumeName === name)
   }
