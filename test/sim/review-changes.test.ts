@@ -185,4 +185,46 @@ describe('the end of a volume', () => {
         assert.equal(cluster.server(index).engine?.volumes.size, 0, `${hangMs}: ${index} holds it still`)
     }
   })
+
+  it('removed for good where the arbiter is a member that removes its own copy first: the other one learns it later', async () => {
+    const cluster = new Directed(2).start()
+    const servers = cluster.servers.map(({ id }) => id)
+    const arbiter = { kind: 'preferred', serverId: cluster.server(0).id } as const
+    const make = cluster
+      .server(0)
+      .engine?.creations.create({ name: 'd', sizeBytes: MiB, writeThrough: false, arbiter, servers })
+    assert.ok(make !== undefined)
+    assert.deepEqual(await settled(cluster, make), [null])
+    cluster.until('open', () => cluster.isWhole())
+    const id = cluster.volume(0).world.volumeId
+    assert.deepEqual(await settled(cluster, changesAt(cluster, 0).remove('d')), [null])
+    cluster.server(1).powerCut()
+    cluster.until('a goes on alone', () => cluster.inSync(0) === 'a' && cluster.serves(0), 60_000)
+    assert.deepEqual(await settled(cluster, changesAt(cluster, 0).purge(id, false)), [null])
+    cluster.pass(5_000)
+    assert.equal(cluster.server(0).engine?.volumes.size, 0)
+    cluster.server(0).powerCut()
+    cluster.server(0).start()
+    cluster.pass(5_000)
+    cluster.server(1).start()
+    cluster.pass(60_000)
+    assert.equal(cluster.server(1).engine?.volumes.size, 0)
+  })
+
+  it('restored while the time of it runs out: gone or there, the same at both', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const cluster = await new Directed(2, round + 1).begin(MiB)
+      const id = cluster.volume(0).world.volumeId
+      assert.deepEqual(await settled(cluster, changesAt(cluster, 0).remove('d')), [null])
+      cluster.until('open again', () => cluster.isWhole())
+      cluster.server(0).clock.wallAheadMs = limits.deletedKeepMs
+      cluster.pass(round * 8)
+      const volume = cluster.server(round % 2).engine?.volumes.get(id)
+      if (volume === undefined) continue
+      const [outcome] = await settled(cluster, changesAt(cluster, round % 2).restore(id, 'again'))
+      cluster.pass(20_000)
+      const there = [0, 1].map((index) => cluster.server(index).engine?.find('again') !== undefined)
+      assert.ok(there[0] === there[1] && there[0] === (outcome === null), `${round}: ${outcome} ${there}`)
+    }
+  })
 })
