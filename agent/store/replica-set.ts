@@ -238,13 +238,21 @@ export class ReplicaSet {
   delete(replica: DiskReplica): Steps<void> {
     this.#replicas.delete(replica.volumeId)
     replica.retire()
-    return this.#deleteSteps(replica)
+    return this.#deleteAlone(replica)
+  }
+
+  *#deleteAlone(replica: DiskReplica): Steps<void> {
+    yield* this.#alone(replica.volumeId)
+    try {
+      yield* this.#deleteSteps(replica)
+    } finally {
+      this.#next(replica.volumeId)
+    }
   }
 
   *#deleteSteps(replica: DiskReplica): Steps<void> {
     const { commits, files, keepCount, slots, sums, syncs } = this.#parts
     const { map, images } = replica.parts
-    yield* this.#alone(replica.volumeId)
     yield* wait((done) => images.whenReleased(() => done(null)))
     const extents = Math.ceil(replica.sizeBytes / limits.extentBytes)
     const maps = [map, ...images.all.map((image) => image.map)]
