@@ -119,6 +119,8 @@ export const limits = {
   changeAnswerMs: 15_000,
   /** Milliseconds a deleted volume is kept: a week to notice. */
   deletedKeepMs: 7 * 24 * 3_600_000,
+  /** Milliseconds between two times that it becomes durable how long it was kept: what a restart adds at most. */
+  keptSaveMs: 600_000,
   /** C8: slots that another server's writes may take of a disk without asking: 128 MiB, twice what a volume executes at
    * once; and the part of what is left that one of them is given at most. */
   creditSlots: 512,

@@ -41,6 +41,8 @@ export class Member {
   #stops = 0
   /** Which of its beginnings it tells about: the same words in another round are news to the leader. */
   #round = 0
+  /** Its volume is being removed: nothing begins any more. */
+  #isRetired = false
   splitBrain = false
   #openedInThisRun = false
   /** A beginning that waits for another member's run to show on the links. */
@@ -145,7 +147,7 @@ export class Member {
    */
   learn(configuration: Configuration): boolean {
     const stands = relation(configuration, this.known)
-    if (stands === 'same' || stands === 'older') return false
+    if (stands === 'same' || stands === 'older' || this.#isRetired) return false
     if (stands === 'strange') {
       if (!this.splitBrain) this.decisions.tellSplitBrain(configuration)
       this.splitBrain = true
@@ -222,6 +224,7 @@ export class Member {
   /** Ends its part for good, so that the replica can be removed. */
   retire(drained: () => void): void {
     this.#goOutside(drained)
+    this.#isRetired = true
   }
 
   /** What keeps the volume from being served here, for people. */
@@ -366,6 +369,7 @@ export class Member {
   }
 
   #beginForming(): void {
+    if (this.#isRetired) return
     this.#awaitsLinks = null
     const stop = ++this.#stops
     this.#phase = 'stopping'
@@ -396,6 +400,7 @@ export class Member {
 
   /** C12: what was told of this replica holds no more; it begins anew, wholly in doubt. */
   #doubted(): void {
+    if (this.#isRetired) return
     this.#told = null
     for (const { serverId } of this.known.replicas) if (serverId !== this.world.self) this.stores.tell(serverId, false)
     if (this.#phase === 'left') return

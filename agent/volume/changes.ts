@@ -19,6 +19,7 @@ import {
 } from './change.ts'
 import type { Engine } from './engine.ts'
 import { WholeVolume } from './imaging.ts'
+import { Keeping } from './keeping.ts'
 import { Removals } from './removals.ts'
 import type { Volume } from './volume.ts'
 
@@ -39,6 +40,7 @@ export class Changes {
   readonly #engine: Engine
   readonly #removals: Removals
   readonly #questions = new Map<number, ChangeQuestion>()
+  readonly #keeping = new Map<VolumeId, Keeping>()
   #lastRequest = 0
 
   constructor(engine: Engine) {
@@ -178,15 +180,22 @@ export class Changes {
   /** Now and then: ends what is to end. */
   tick(): void {
     for (const volume of this.#engine.volumes.values()) {
-      const { deletedMs, purge } = volume.member.known
-      if (purge !== 'no') this.#removals.begin(volume)
-      else if (
-        deletedMs !== null &&
-        volume.member.leads &&
-        this.#engine.world.clock.wallMs() - deletedMs > limits.deletedKeepMs
-      )
-        volume.member.decisions.proposeChange({ purge: 'delete' }, () => undefined)
+      if (volume.member.known.purge !== 'no') this.#removals.begin(volume)
+      const isOver = this.#isKeptLongEnough(volume)
+      if (isOver && volume.member.leads) volume.member.decisions.proposeChange({ purge: 'delete' }, () => undefined)
     }
+  }
+
+  #isKeptLongEnough({ deleted, member, world: { volumeId: id, records, clock } }: Volume): boolean {
+    const keeping = this.#keeping.get(id)
+    if (!deleted || member.known.purge !== 'no') {
+      this.#keeping.delete(id)
+      keeping?.end()
+      return false
+    }
+    if (keeping !== undefined) return keeping.isOver()
+    this.#keeping.set(id, new Keeping(clock, records, id))
+    return false
   }
 
   onMessage(from: ServerId, kind: keyof typeof changeMessages, body: unknown): boolean {
@@ -268,6 +277,8 @@ export class Changes {
       if (stands(member.known)) return
       // What is proposed replaces just what is looked at here (E2): nothing can come between.
       mayStill(member.known)
+      // Taken back by the member itself, which asked for something more urgent.
+      if (isAsked && !member.proposer.busy) isAsked = false
       if (!isAsked) {
         isAsked = member.decisions.proposeChange(change, () => {
           isAsked = false

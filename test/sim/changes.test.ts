@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
+import { keepingKey } from '../../agent/volume/keeping.ts'
 import { rounds } from '../kit/length.ts'
 import { type Asked, Directed } from './directed.ts'
 
@@ -222,11 +223,20 @@ describe('a volume is deleted', () => {
     assert.deepEqual(left(), [1, 1])
     const [gone] = changesAt(cluster, 0).deleted()
     assert.ok(gone !== undefined && gone.goneMs - gone.deletedMs === limits.deletedKeepMs)
-    // The one that leads decides it for all.
-    cluster.server(0).clock.wallAheadMs = limits.deletedKeepMs - 120_000
+    // Both calendars leap: nobody asks them.
+    for (const index of [0, 1]) cluster.server(index).clock.wallAheadMs = 2 * limits.deletedKeepMs
     cluster.pass(10_000)
     assert.deepEqual(left(), [1, 1])
-    cluster.server(0).clock.wallAheadMs = limits.deletedKeepMs
+    const { volumeId } = cluster.volume(0).world
+    for (const index of [0, 1]) {
+      const keptMs = limits.deletedKeepMs - 30_000
+      cluster.server(index).engine?.world.store.records.put(keepingKey(volumeId), { keptMs }, () => undefined)
+    }
+    cluster.pass(1_000)
+    for (const index of [0, 1]) cluster.server(index).kill()
+    for (const index of [0, 1]) cluster.server(index).start()
+    cluster.pass(15_000)
+    assert.deepEqual(left(), [1, 1])
     cluster.until('it is gone', () => left().every((count) => count === 0))
   })
 })
