@@ -14,7 +14,7 @@ function fill(cluster: Directed, index: number, slots: number): void {
   cluster.pass(limits.freeSpaceMs + 1_000)
 }
 
-describe('space (C8), reviewed', () => {
+describe('space (C8): sessions that end, volumes that share a folder', () => {
   it('a server stops while the other one asks it: nobody is told that a disk is full which has room', async () => {
     for (let round = 0; round < 10; round += 1) {
       const cluster = await new Directed(2, round + 1).begin(64 * MiB)
