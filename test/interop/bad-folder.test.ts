@@ -5,7 +5,8 @@ import os from 'node:os'
 import path from 'node:path'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { withLab } from '../kit/lab.ts'
+import { stepMs, withLab } from '../kit/lab.ts'
+import { unmounted } from '../kit/mounts.ts'
 import { connectNbd, NbdError } from '../kit/nbd-client.ts'
 import { needs } from '../kit/needs.ts'
 import { mustRun, type Ran, runTool } from '../kit/tools.ts'
@@ -111,7 +112,7 @@ test('a disk that fills up: an error for what needs room, nothing acknowledged i
     await mustRun('mount', ['-t', 'tmpfs', '-o', 'size=64m', 'tmpfs', path.join(dir, 'a')])
   }
   const undo = async (dir: string) => {
-    await mustRun('umount', [path.join(dir, 'a')])
+    await unmounted(path.join(dir, 'a'), stepMs)
   }
   await withLab({ witness: true, sizeBytes: 96 * MiB, prepare, undo }, async (lab) => {
     const client = await connectNbd(lab.uri('b'))

@@ -14,6 +14,7 @@ import { openStore } from '../../agent/store/open-store.ts'
 import { stepMs, type TestLab, withLab } from '../kit/lab.ts'
 import { mustExit } from '../kit/lab-command.ts'
 import { Load } from '../kit/load.ts'
+import { unmounted } from '../kit/mounts.ts'
 import { needs } from '../kit/needs.ts'
 import {
   command,
@@ -27,7 +28,7 @@ import {
   secondIs,
   write,
 } from '../kit/second-volume.ts'
-import { mustRun, runTool } from '../kit/tools.ts'
+import { mustRun } from '../kit/tools.ts'
 import { until, within } from '../kit/until.ts'
 import { memberNamed } from '../lab/state.ts'
 
@@ -246,7 +247,7 @@ test('a disk that is mounted late, and one that fills up: real mounts', needs('r
   const real = (dir: string) => path.join(dir, 'real')
   const mounted = (dir: string) => path.join(dir, 'a-disk1')
   const mount = (dir: string) => mustRun('mount', ['--bind', real(dir), mounted(dir)])
-  const unmount = (dir: string) => mustRun('umount', [mounted(dir)])
+  const unmount = (dir: string) => unmounted(mounted(dir), stepMs)
   const prepare = async (dir: string) => {
     for (const folder of [real(dir), mounted(dir)]) await mkdir(folder)
     await mustRun('mount', ['-t', 'tmpfs', '-o', 'size=288m', 'tmpfs', real(dir)])
@@ -254,8 +255,8 @@ test('a disk that is mounted late, and one that fills up: real mounts', needs('r
   }
   const undo = async (dir: string) => {
     // Also when the test ended while it was not mounted.
-    await runTool('umount', [mounted(dir)], stepMs)
-    await mustRun('umount', [real(dir)])
+    await unmounted(mounted(dir), stepMs)
+    await unmounted(real(dir), stepMs)
   }
   await withLab({ folders: 1, prepare, undo }, async (lab) => {
     const a = connectAgent(memberNamed(lab.state, 'a').api)
