@@ -23,7 +23,7 @@ import { Keeping } from './keeping.ts'
 import { Removals } from './removals.ts'
 import type { Volume } from './volume.ts'
 
-/** A recently deleted volume, for people. Times are wall clock ms; `goneMs`: when it is removed by itself. */
+/** A recently deleted volume, for people. Times are wall clock ms; `goneMs`: when it is removed by itself at the earliest. */
 export interface DeletedVolume {
   readonly id: VolumeId
   readonly name: string
@@ -186,15 +186,16 @@ export class Changes {
     }
   }
 
-  #isKeptLongEnough({ deleted, member, world: { volumeId: id, records, clock } }: Volume): boolean {
+  #isKeptLongEnough({ member, world: { volumeId: id, records, clock } }: Volume): boolean {
     const keeping = this.#keeping.get(id)
-    if (!deleted || member.known.purge !== 'no') {
+    const { deletedMs, purge } = member.known
+    if (deletedMs === null || purge !== 'no') {
       this.#keeping.delete(id)
       keeping?.end()
       return false
     }
     if (keeping !== undefined) return keeping.isOver()
-    this.#keeping.set(id, new Keeping(clock, records, id))
+    this.#keeping.set(id, new Keeping(clock, records, id, deletedMs))
     return false
   }
 

@@ -7,7 +7,8 @@ import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Records } from '../store/replica.ts'
 
-const recordSchema = z.object({ keptMs: z.number().min(0) })
+/** `deletedMs` names the deletion: what was kept once, restored and deleted again begins anew. */
+const recordSchema = z.object({ deletedMs: z.number(), keptMs: z.number().min(0) })
 
 export const keepingKey = (id: string): string => `kept-${id}`
 
@@ -15,16 +16,19 @@ export class Keeping {
   readonly #clock: Clock
   readonly #records: Records
   readonly #key: string
+  readonly #deletedMs: number
   readonly #before: number
   readonly #startMs: number
   #savedMs: number
 
-  constructor(clock: Clock, records: Records, id: string) {
+  /** @param deletedMs as its configuration says it */
+  constructor(clock: Clock, records: Records, id: string, deletedMs: number) {
     this.#clock = clock
     this.#records = records
     this.#key = keepingKey(id)
+    this.#deletedMs = deletedMs
     const parsed = recordSchema.safeParse(records.get(this.#key))
-    this.#before = parsed.success ? parsed.data.keptMs : 0
+    this.#before = parsed.success && parsed.data.deletedMs === deletedMs ? parsed.data.keptMs : 0
     this.#startMs = clock.monotonicMs()
     this.#savedMs = this.#startMs
   }
@@ -35,7 +39,7 @@ export class Keeping {
     const keptMs = this.#before + nowMs - this.#startMs
     if (nowMs - this.#savedMs > limits.keptSaveMs) {
       this.#savedMs = nowMs
-      this.#records.put(this.#key, { keptMs }, () => undefined)
+      this.#records.put(this.#key, { deletedMs: this.#deletedMs, keptMs }, () => undefined)
     }
     return keptMs > limits.deletedKeepMs
   }

@@ -40,9 +40,9 @@ export class Removals {
   #removed(volume: Volume, { store }: OpenFolder, failure: StoreFailure | null): void {
     const { volumeId } = volume.world
     const { log, event, changed } = this.#engine.world
-    this.#under.delete(volumeId)
-    // What is left is found at the next start, which tries again.
+    // What is left is still listed, and found at the next start, which tries again.
     if (failure !== null) return log.error({ volume: volume.name, failure }, 'a deleted volume could not be removed')
+    this.#under.delete(volumeId)
     store.records.put(`scrub-${volumeId}`, null, () => undefined)
     volume.world.record.remove(() => undefined)
     this.#engine.folders.remember(() => undefined)

@@ -228,9 +228,12 @@ describe('a volume is deleted', () => {
     cluster.pass(10_000)
     assert.deepEqual(left(), [1, 1])
     const { volumeId } = cluster.volume(0).world
+    const { deletedMs } = cluster.volume(0).member.known
     for (const index of [0, 1]) {
       const keptMs = limits.deletedKeepMs - 30_000
-      cluster.server(index).engine?.world.store.records.put(keepingKey(volumeId), { keptMs }, () => undefined)
+      cluster
+        .server(index)
+        .engine?.world.store.records.put(keepingKey(volumeId), { deletedMs, keptMs }, () => undefined)
     }
     cluster.pass(1_000)
     for (const index of [0, 1]) cluster.server(index).kill()

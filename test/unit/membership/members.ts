@@ -15,7 +15,7 @@ import type { Records, StoreDone, StoreFailure } from '../../../agent/store/repl
 import { idOf, quiet, seeded, VirtualClock, volume } from './world.ts'
 
 /** Durable a little later, unless the disk is broken. */
-class TimedRecords implements Records {
+export class TimedRecords implements Records {
   readonly #clock: VirtualClock
   readonly #values = new Map<string, unknown>()
   failure: StoreFailure | null = null
