@@ -44,6 +44,8 @@ export class Stores {
   #doubted = 0
   #isDoubting = false
   #alarmedLife = ''
+  /** The life of each peer's store that people were told about: it is heard of again until it is in doubt. */
+  readonly #alarmedOf = new Map<ServerId, string>()
   #savedMs: number
   /** Something was heard that the record does not say yet. */
   #changed = false
@@ -92,8 +94,10 @@ export class Stores {
       before.storeId === facts.storeId &&
       before.life !== facts.life &&
       facts.found < before.commits
-    if (isOlder) this.#world.alarm(from, before.commits, facts.found)
-    else {
+    if (isOlder) {
+      if (this.#alarmedOf.get(from) !== facts.life) this.#world.alarm(from, before.commits, facts.found)
+      this.#alarmedOf.set(from, facts.life)
+    } else {
       const commits = before?.life === facts.life ? Math.max(before.commits, facts.commits) : facts.commits
       this.#peers.set(from, { serverId: from, storeId: facts.storeId, life: facts.life, commits })
       this.#sound.set(from, run)
