@@ -1,10 +1,11 @@
 /** What people read about shared disks that were deleted and are kept for a while. */
+import { limits } from '../limits.ts'
 import { formatSize } from './sizes.ts'
 import type { DeletedVolumeStatus } from './status.ts'
 import { whenWords } from './times.ts'
 
-/** How long a deleted disk is kept, for a sentence; the agent's limit, in days. */
-export const keptDays = 7
+/** How long a deleted disk is kept, for a sentence. */
+const keptDays = limits.deletedKeepMs / (24 * 3_600_000)
 
 /** What deleting means, before it is done. */
 export const deleteMeans = `Nobody can use it any more, and who is connected is disconnected. Its data is kept for ${keptDays} days, in which it can be restored; then it is gone.`

@@ -100,7 +100,8 @@ export const deletedVolumeStatus = z.object({
   id: z.string(),
   name: z.string(),
   sizeBytes: z.number(),
-  /** Milliseconds since 1970 when it was deleted, and when it is removed for good by itself. */
+  /** Milliseconds since 1970 when it was deleted, and before which it is not removed for good by itself: the days are counted
+   * while the agent runs. */
   deletedMs: z.number(),
   goneMs: z.number(),
   /** Its bytes are being overwritten here before it is removed; null: they are not. */
