@@ -75,17 +75,3 @@ export class ServerClock implements Clock {
     this.#held = []
   }
 }
-
-/** The clock of one life: no timer and no turn of a dead agent comes any more. */
-export function clockOfLife(clock: Clock, alive: () => boolean): Clock {
-  const guarded = (fire: () => void) => () => {
-    if (alive()) fire()
-  }
-  return {
-    monotonicMs: () => clock.monotonicMs(),
-    leaseMs: () => clock.leaseMs(),
-    wallMs: () => clock.wallMs(),
-    after: (delayMs, fire) => clock.after(delayMs, guarded(fire)),
-    nextTurn: (fire) => clock.nextTurn(guarded(fire)),
-  }
-}

@@ -1,6 +1,7 @@
 /** One simulated machine: its disk outlives its agents; the agent is the real engine over simulated clock, links, disk. */
 import { crc32 } from 'node:zlib'
 import type { ServerId } from '../../agent/kit/ids.ts'
+import { lifeClock } from '../../agent/kit/life-clock.ts'
 import type { Log } from '../../agent/kit/world.ts'
 import type { LinkEvents, Links } from '../../agent/link/messages.ts'
 import { MemoryDisk } from '../../agent/store/memory-store.ts'
@@ -8,7 +9,7 @@ import type { Store } from '../../agent/store/replica.ts'
 import { Engine, type EngineWorld } from '../../agent/volume/engine.ts'
 import type { Volume } from '../../agent/volume/volume.ts'
 import type { Network } from './network.ts'
-import { clockOfLife, ServerClock } from './server-clock.ts'
+import { ServerClock } from './server-clock.ts'
 import type { Story } from './story.ts'
 import type { Chance, World } from './world.ts'
 
@@ -97,7 +98,7 @@ export class SimServer {
     this.#store = store
     const alive = () => life === this.#life
     const box: { engine: Engine | undefined } = { engine: undefined }
-    const clock = clockOfLife(this.clock, alive)
+    const clock = lifeClock(this.clock, alive)
     const events: LinkEvents = {
       onMessage: (from, run, message, ordered) =>
         box.engine && tampered(box.engine).onMessage(from, run, message, ordered),
