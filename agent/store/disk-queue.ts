@@ -7,7 +7,7 @@
  */
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
-import { type BlockFile, type FileError, isSmallWrite } from './files.ts'
+import { type BlockFile, type FileError, type FilePiece, isSmallWrite, writeAndSync } from './files.ts'
 
 /** Gets the answer to one call. One waiter may wait for several calls; it counts them itself. */
 export interface DiskWaiter {
@@ -26,14 +26,10 @@ interface Call {
   /** Usually one; several when writes were joined. */
   waiters: DiskWaiter[]
   /** Of a sync: written first, in the same call. */
-  before: SyncBefore | null
+  before: readonly FilePiece[]
 }
 
-/** A few bytes that a sync writes and covers. */
-export interface SyncBefore {
-  readonly bytes: Uint8Array
-  readonly offsetBytes: number
-}
+const none: readonly FilePiece[] = []
 
 /** Calls of one kind: so many at once, the others wait in order. */
 class Lane {
@@ -149,7 +145,7 @@ export class DiskQueue {
       offsetBytes,
       fresh,
       waiters: [waiter],
-      before: null,
+      before: none,
     })
   }
 
@@ -170,11 +166,12 @@ export class DiskQueue {
       offsetBytes,
       fresh: false,
       waiters: [waiter],
-      before: null,
+      before: none,
     })
   }
 
-  sync(file: BlockFile, waiter: DiskWaiter, before: SyncBefore | null = null): void {
+  /** @param before written first, and covered */
+  sync(file: BlockFile, waiter: DiskWaiter, before: readonly FilePiece[] = none): void {
     this.#urgent.push({
       kind: 'sync',
       file,
@@ -245,12 +242,7 @@ export class DiskQueue {
     if (call.kind === 'write') {
       file.write(chunks, call.lengthBytes, call.offsetBytes, call.fresh, (error) => this.#answer(lane, call, error, 0))
     } else if (call.kind === 'sync') {
-      const sync = (error: FileError | null) => {
-        if (error === null) file.sync((failed) => this.#answer(lane, call, failed, 0))
-        else this.#answer(lane, call, error, 0)
-      }
-      if (call.before === null) sync(null)
-      else file.write([call.before.bytes], call.before.bytes.length, call.before.offsetBytes, false, sync)
+      writeAndSync(file, call.before, (error) => this.#answer(lane, call, error, 0))
     } else {
       const into = chunks[0] ?? new Uint8Array(0)
       file.read(into, call.start, call.lengthBytes, call.offsetBytes, (error, got) =>

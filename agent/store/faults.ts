@@ -3,7 +3,16 @@
  * when it was started with MIRRORBAY_FAULTS=1 (main.ts decides). The index thread's own calls are not touched.
  */
 import type { Clock } from '../kit/world.ts'
-import { type BlockFile, type FileDone, FileError, type Files, type FileValueDone, type ReadFileDone } from './files.ts'
+import {
+  type BlockFile,
+  type FileDone,
+  FileError,
+  type FilePiece,
+  type Files,
+  type FileValueDone,
+  type ReadFileDone,
+  writeAndSync,
+} from './files.ts'
 
 export interface FaultState {
   /** Every call fails with EIO. */
@@ -84,6 +93,9 @@ class FaultyFile implements BlockFile {
   }
   sync(done: FileDone): void {
     this.#filter.pass(false, done, () => this.#file.sync(done))
+  }
+  writeAndSync(pieces: readonly FilePiece[], done: FileDone): void {
+    this.#filter.pass(false, done, () => writeAndSync(this.#file, pieces, done))
   }
   close(done: FileDone): void {
     this.#file.close(done)

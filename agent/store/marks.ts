@@ -8,7 +8,7 @@ import type { VolumeId } from '../kit/ids.ts'
 import type { Clock } from '../kit/world.ts'
 import type { CommitCount } from './commit-count.ts'
 import type { DiskQueue } from './disk-queue.ts'
-import type { BlockFile, FileError } from './files.ts'
+import type { BlockFile, FileError, FilePiece } from './files.ts'
 import {
   commitCountOffset,
   encodeCommitCount,
@@ -266,16 +266,6 @@ export class Marks implements Syncable {
     this.#runningWanted = wanted
     this.#runningWaiters = waiters
     const commit = mustSync ? this.#parts.count.next() : 0
-    let left = 1
-    let failed: FileError | null = null
-    const written = (error: FileError | null) => {
-      failed ??= error
-      left -= 1
-      if (left > 0) return
-      if (!mustSync) this.#parts.syncs.wroteOther(this)
-      if (mustSync && failed === null) this.sync(finished)
-      else finished(failed)
-    }
     const finished = (error: FileError | null) => {
       this.#running = false
       if (error === null) this.#parts.count.ended(commit)
@@ -286,18 +276,31 @@ export class Marks implements Syncable {
       for (const waiter of waiters) waiter(error)
       if (this.#waiters.length > 0 && !this.#scheduled && !this.#running) this.#write()
     }
-    if (mustSync) {
-      left += 1
-      const bytes = encodeCommitCount(commit)
-      this.#parts.queue.write(this.#parts.file, [bytes], bytes.length, commitCountOffset, false, { diskDone: written })
+    const pieces = runsOf(sectors).map(([first, count]) => ({
+      bytes: this.#encode(first, count, wanted),
+      offsetBytes: marksStartBytes + first * sectorBytes,
+    }))
+    if (!mustSync) return this.#writeOnly(pieces, finished)
+    pieces.push({ bytes: encodeCommitCount(commit), offsetBytes: commitCountOffset })
+    this.#parts.queue.sync(this.#parts.file, { diskDone: finished }, pieces)
+  }
+
+  /** Durable with the next sync of the store. */
+  #writeOnly(pieces: readonly FilePiece[], done: MarksDone): void {
+    const { queue, file, syncs } = this.#parts
+    let left = pieces.length + 1
+    let failed: FileError | null = null
+    const written = (error: FileError | null) => {
+      failed ??= error
+      left -= 1
+      if (left > 0) return
+      syncs.wroteOther(this)
+      done(failed)
     }
-    for (const [first, count] of runsOf(sectors)) {
-      left += 1
-      const bytes = this.#encode(first, count, wanted)
-      const offset = marksStartBytes + first * sectorBytes
-      this.#parts.queue.write(this.#parts.file, [bytes], bytes.length, offset, false, { diskDone: written })
+    for (const { bytes, offsetBytes } of pieces) {
+      queue.write(file, [bytes], bytes.length, offsetBytes, false, { diskDone: written })
     }
-    this.#parts.queue.turn(() => written(null))
+    queue.turn(() => written(null))
   }
 
   #encode(firstSector: number, sectorCount: number, wanted: ReadonlySet<number>): Buffer {

@@ -6,20 +6,29 @@ import {
   type DiskSpace,
   type FileDone,
   FileError,
+  type FilePiece,
   type Files,
   type FileValueDone,
   isSmallWrite,
   type ReadFileDone,
 } from './files.ts'
-import { SmallWrites } from './small-writes.ts'
+import { SmallWrites, type SyncAnswer } from './small-writes.ts'
 
 const errorOf = (error: NodeJS.ErrnoException): FileError => new FileError(error.code ?? 'EIO', error.message)
 const plain = (done: FileDone) => (error: NodeJS.ErrnoException | null) => done(error ? errorOf(error) : null)
 
-/** The thread for small writes of a folder: there from the first one until its last file is closed. */
+/** Syncs of a folder from which on they have a thread: a short-lived store needs none. */
+const syncsBeforeThread = 16
+
+/**
+ * The threads of a folder: one for small writes, there from the first one until its last file is closed, and one for syncs
+ * that write something first (one turn instead of two).
+ */
 class FolderThread {
   readonly #threadFile: URL
   #writes: SmallWrites | null = null
+  #syncs: SmallWrites | null = null
+  #syncCount = 0
   #users = 0
 
   constructor(threadFile: URL) {
@@ -31,6 +40,13 @@ class FolderThread {
     return this.#writes
   }
 
+  /** Null while it is not worth it. */
+  get syncs(): SmallWrites | null {
+    this.#syncCount += 1
+    if (this.#syncCount >= syncsBeforeThread) this.#syncs ??= new SmallWrites(this.#threadFile)
+    return this.#syncs
+  }
+
   opened(): void {
     this.#users += 1
   }
@@ -39,7 +55,9 @@ class FolderThread {
     this.#users -= 1
     if (this.#users > 0) return
     this.#writes?.end()
+    this.#syncs?.end()
     this.#writes = null
+    this.#syncs = null
   }
 }
 
@@ -89,6 +107,29 @@ class NodeBlockFile implements BlockFile {
 
   sync(done: FileDone): void {
     fs.fdatasync(this.#fd, plain(done))
+  }
+
+  writeAndSync(pieces: readonly FilePiece[], done: FileDone): void {
+    const answered = (answer: SyncAnswer) => {
+      if (answer === 'not-taken') this.#inTurns(pieces, done)
+      else done(answer === 'done' ? null : answer)
+    }
+    // One sync at a time there: a slow one holds no other file's.
+    if (this.#thread.syncs?.writeAndSync(this.#fd, pieces, answered) !== true) this.#inTurns(pieces, done)
+  }
+
+  /** Without the thread. */
+  #inTurns(pieces: readonly FilePiece[], done: FileDone): void {
+    let left = pieces.length
+    let failed: FileError | null = null
+    const written = (error: FileError | null) => {
+      failed ??= error
+      left -= 1
+      if (left > 0) return
+      if (failed === null) this.sync(done)
+      else done(failed)
+    }
+    for (const { bytes, offsetBytes } of pieces) this.#write([bytes], bytes.length, offsetBytes, written)
   }
 
   close(done: FileDone): void {

@@ -3,8 +3,9 @@
  * event loop; a disk that stalls holds this thread only.
  */
 import fs from 'node:fs'
+import os from 'node:os'
 import { workerData } from 'node:worker_threads'
-import { at, entryFields, entryOf, type SharedMemory, wakeAfter } from './small-writes-memory.ts'
+import { at, entryFields, entryOf, type SharedMemory, syncState, wakeAfter } from './small-writes-memory.ts'
 
 const { control, entries, bytes, entryBytes } = workerData as SharedMemory // given by small-writes.ts, by nobody else
 
@@ -18,6 +19,17 @@ function write(entry: number): number {
   } catch {
     // Errors do not pass through shared memory: the asker's own call meets the same one.
     return -1
+  }
+}
+
+/** Never twice: a second one would say nothing of what the first should have covered. */
+function sync(entry: number): number {
+  try {
+    fs.fdatasyncSync(entries[entry * entryFields] ?? -1)
+    return syncState.done
+  } catch (error) {
+    const number = error instanceof Error && 'errno' in error ? Number(error.errno) : Number.NaN
+    return number < 0 ? number : -os.constants.errno.EIO
   }
 }
 
@@ -37,6 +49,7 @@ for (;;) {
   for (let untold = 1; done !== submitted; untold += 1) {
     const entry = entryOf(done)
     entries[entry * entryFields + 3] = write(entry)
+    if (entries[entry * entryFields + 4] === syncState.asked) entries[entry * entryFields + 4] = sync(entry)
     done = (done + 1) | 0
     if (untold % wakeAfter === 0 || done === submitted) tell(done)
   }

@@ -3,12 +3,19 @@
  * wake-up there and one back, where the pool of file threads takes both for every single write. Their bytes are copied,
  * which for a few KiB is cheaper than anything else here.
  */
+import util from 'node:util'
 import { Worker } from 'node:worker_threads'
 import { limits } from '../limits.ts'
-import { at, entryFields, entryOf, type SharedMemory, sharedMemory } from './small-writes-memory.ts'
+import { FileError, type FilePiece } from './files.ts'
+import { at, entryFields, entryOf, type SharedMemory, sharedMemory, syncState } from './small-writes-memory.ts'
 
 /** @param taken whether the file took all bytes; if not, the asker tries again and hears why */
 type Answered = (taken: boolean) => void
+/**
+ * What became of pieces and the sync behind them. Not taken: the asker does it all again. An error: the sync failed, or nobody
+ * knows; then a second one would answer well and mean nothing.
+ */
+export type SyncAnswer = 'done' | 'not-taken' | FileError
 
 export class SmallWrites {
   readonly #memory: SharedMemory = sharedMemory()
@@ -47,11 +54,37 @@ export class SmallWrites {
     entries[fields] = descriptor
     entries[fields + 1] = lengthBytes
     entries[fields + 2] = offsetBytes
+    entries[fields + 4] = syncState.none
     this.#waiting[entry] = answered
     this.#submitted = (this.#submitted + 1) | 0
     if (!this.#publishing) {
       this.#publishing = true
       process.nextTick(this.#publish)
+    }
+    return true
+  }
+
+  /**
+   * Writes all pieces, then syncs the file. Only where nothing else is under way: nobody waits here behind somebody's sync.
+   * @returns as `write`
+   */
+  writeAndSync(descriptor: number, pieces: readonly FilePiece[], answered: (answer: SyncAnswer) => void): boolean {
+    const { entries, entryBytes } = this.#memory
+    const fits = pieces.length < limits.diskSmallWrites && pieces.every(({ bytes }) => bytes.length <= entryBytes)
+    if (!fits || this.#answered !== this.#submitted) return false
+    let isTaken = true
+    for (const { bytes, offsetBytes } of pieces) {
+      const one = (taken: boolean) => {
+        isTaken &&= taken
+      }
+      if (!this.write(descriptor, [bytes], offsetBytes, one)) return false
+    }
+    const last = entryOf(this.#submitted - 1)
+    entries[last * entryFields + 4] = syncState.asked
+    this.#waiting[last] = (taken) => {
+      const state = entries[last * entryFields + 4] ?? syncState.asked
+      if (state === syncState.done) answered(isTaken && taken ? 'done' : 'not-taken')
+      else answered(state < 0 ? failedSync(state) : new FileError('EIO', 'the thread of a sync ended'))
     }
     return true
   }
@@ -109,4 +142,9 @@ export class SmallWrites {
     this.#ended = true
     while (this.#answered !== this.#submitted) this.#answer(false)
   }
+}
+
+const failedSync = (number: number): FileError => {
+  const code = util.getSystemErrorName(number)
+  return new FileError(code, `${code}: fdatasync failed`)
 }

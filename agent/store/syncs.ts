@@ -157,8 +157,7 @@ export class Syncs {
       this.#ended()
     }
     // C12: in each of them, so that the count is as durable as what it counts.
-    const counted = commit === null ? null : encodeCommitCount(commit)
-    const before = counted === null ? null : { bytes: counted, offsetBytes: commitCountOffset }
+    const before = commit === null ? [] : [{ bytes: encodeCommitCount(commit), offsetBytes: commitCountOffset }]
     for (const file of files) queue.sync(data.get(file), { diskDone: part }, before)
     for (const file of others) file.sync(part)
     if (syncIndex) this.#parts.index.sync(part)

@@ -118,14 +118,23 @@ it('a discard of the old end that waits for its mark meanwhile takes nothing of 
   await write(17 * MiB, Buffer.alloc(8 * KiB, 1))
   await sync()
   await unmark([0], 1)
-  let slow = 1
-  disk.faults = (_, what, path) =>
-    what === 'write' && path.startsWith('marks/') && slow-- > 0 ? { kind: 'slow', ms: 500 } : null
   let isDiscarded = false
-  const discarded = discard(0, end).then(() => {
-    isDiscarded = true
-  })
+  let discarded: Promise<void> | null = null
+  let syncs = 0
+  disk.faults = (_, what, path) => {
+    if (!path.startsWith('marks/')) return null
+    if (what === 'sync') syncs += 1
+    // Its mark comes behind the last sync of the growing, one sync of a file at a time, and takes long.
+    if (what === 'write' && discarded !== null && !isDiscarded) return { kind: 'slow', ms: 500 }
+    if (syncs === 2 && discarded === null) {
+      discarded = discard(0, end).then(() => {
+        isDiscarded = true
+      })
+    }
+    return null
+  }
   assert.equal(await grow(world, store, end + 4 * KiB), null)
+  assert.ok(discarded !== null, 'the discard began before the volume had grown')
   await write(end, Buffer.alloc(4 * KiB, 2))
   assert.equal(isDiscarded, false, 'the discard began before and ends after the growing')
   await discarded
