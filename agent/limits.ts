@@ -60,6 +60,13 @@ export const limits = {
   /** Milliseconds an unfinished NBD negotiation may take. */
   negotiationMs: 10_000,
 
+  /** Requests that one volume may have passed to its host at once (P7), and that a host takes of one server: as many as a volume
+   * executes; their bytes are those of a volume (volumeBytes, shareOfLinks). */
+  passedRequests: 1024,
+  /** Milliseconds for which a host may be out of reach, while another one serves, until writes that it may have started are given
+   * up (W8): longer than a cable takes to be plugged in again, no longer than E8 leaves a member that does not answer. */
+  passedAwayMs: 10_000,
+
   /** Bytes of a slab that a socket is read into: a few requests of 128 KiB, and many small ones, in one read. */
   slabBytes: 256 * KiB,
   /** Bytes of room below which a socket goes on to another slab. */
@@ -280,6 +287,8 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
   check(of.refusedPayloadBytes >= of.requestBytes, 'a write of the largest size can be refused without closing')
   check(of.volumeBytes >= of.requestBytes, 'a volume can execute the largest request')
+  check(of.passedRequests >= of.volumeRequests, 'a host takes as many requests as its origin may pass')
+  check(of.passedAwayMs > 2 * of.leaseMs, 'a link that is made anew is waited for')
   check(of.slabRoomBytes <= of.slabBytes, 'a new slab has room')
   check(of.slabsKept * of.slabBytes >= of.volumeBytes, 'what a volume executes at once finds its memory again')
   check(of.frameBytes > of.requestBytes, 'a frame holds the largest write')

@@ -252,7 +252,7 @@ export class EnginePort implements AgentPort {
       nbd: this.#world.nbdUris(known.volumeName),
       snapshots: this.#snapshots(known.volumeName),
       counters: {
-        ...volume.counters,
+        ...volume.service.counters,
         mirroredWrites: volume.incoming.applied,
         permissionsAsked: asked,
         permissionsYielded: yielded,

@@ -4,10 +4,21 @@
  */
 import { invariant, never } from '../kit/failure.ts'
 import { limits } from '../limits.ts'
-import type { ControlMessage, CopyMessage, Message, WriteKind, WriteMessage, WrittenMessage } from './messages.ts'
+import type {
+  ControlMessage,
+  CopyMessage,
+  Message,
+  PassedMessage,
+  PassKind,
+  PassMessage,
+  PassOutcome,
+  WriteKind,
+  WriteMessage,
+  WrittenMessage,
+} from './messages.ts'
 
 /** Of the whole protocol: handshake and frames. Changes together with PROTOCOL.md and the golden test. */
-export const protocolVersion = 1
+export const protocolVersion = 2
 
 /** CRC-32 (ISO 3309, as zlib's) of the bytes. */
 export type Crc32 = (bytes: Uint8Array) => number
@@ -15,12 +26,14 @@ export type Crc32 = (bytes: Uint8Array) => number
 /** PROTOCOL.md, "Frames": offsets in bytes from the start of a frame; all numbers big-endian. */
 export const at = { crc: 0, bodyBytes: 4, type: 8, flags: 9, number: 10, acknowledged: 16, reserved: 22 } as const
 export const headerBytes = 24
-export const frameType = { write: 1, written: 2, copy: 3, control: 4, acknowledgement: 5 } as const
+export const frameType = { write: 1, written: 2, copy: 3, control: 4, acknowledgement: 5, pass: 6, passed: 7 } as const
 export const flag = { fua: 1, zero: 2 } as const
 /** Bytes of the body that are covered by the CRC together with the header; the payload follows. */
 export const writeFixedBytes = 48
 export const copyFixedBytes = 36
 export const writtenFixedBytes = 12
+export const passFixedBytes = 42
+export const passedFixedBytes = 30
 export const writtenMax = 1024
 export const kindMaxCharacters = 40
 export const kindPattern = /^[a-z.-]{1,40}$/
@@ -28,6 +41,8 @@ export const kindPattern = /^[a-z.-]{1,40}$/
 export const uint48End = 2 ** 48
 
 export const writeKinds: readonly WriteKind[] = ['data', 'zero', 'zero-keep', 'discard']
+export const passKinds: readonly PassKind[] = [...writeKinds, 'read', 'flush']
+export const passOutcomes: readonly PassOutcome[] = ['done', 'io', 'no-space', 'dropped', 'unknown']
 
 /** A message ready for the socket: the head, then the chunks, as they are. */
 export interface EncodedFrame {
@@ -84,6 +99,10 @@ export class FrameEncoder {
         return this.#written(message, number, acknowledged)
       case 'copy':
         return this.#copy(message, number, acknowledged)
+      case 'pass':
+        return this.#pass(message, number, acknowledged)
+      case 'passed':
+        return this.#passed(message, number, acknowledged)
       case 'control':
         return this.#control(message, number, acknowledged)
       default:
@@ -163,6 +182,39 @@ export class FrameEncoder {
     return this.#finish(head, frameType.copy, flags, number, acknowledged, message.chunks, payload)
   }
 
+  #pass(message: PassMessage, number: number, acknowledged: number): EncodedFrame {
+    const head = this.#take(headerBytes + passFixedBytes)
+    put32(head, 24, message.volumeKey)
+    put48(head, 28, message.session)
+    put48(head, 34, message.request)
+    put48(head, 40, message.connection)
+    put48(head, 46, message.heardMs)
+    put48(head, 52, message.offsetBytes)
+    put48(head, 58, message.lengthBytes)
+    head[64] = passKinds.indexOf(message.kind)
+    head[65] = 0
+    const payload = lengthOf(message.chunks)
+    const wrong = wrongPass(message.kind, message.lengthBytes, payload)
+    invariant(wrong === undefined, 'N1', `${wrong}: ${message.lengthBytes} bytes, carries ${payload}`)
+    const flags = message.fua ? flag.fua : 0
+    return this.#finish(head, frameType.pass, flags, number, acknowledged, message.chunks, payload)
+  }
+
+  #passed(message: PassedMessage, number: number, acknowledged: number): EncodedFrame {
+    const head = this.#take(headerBytes + passedFixedBytes)
+    put32(head, 24, message.volumeKey)
+    put48(head, 28, message.session)
+    put48(head, 34, message.request)
+    put48(head, 40, message.sentMs)
+    put48(head, 46, message.lengthBytes)
+    head[52] = passOutcomes.indexOf(message.outcome)
+    head[53] = 0
+    const payload = lengthOf(message.chunks)
+    const wrong = wrongPassed(message.outcome, message.lengthBytes, payload)
+    invariant(wrong === undefined, 'N1', `${wrong}: ${message.lengthBytes} bytes, carries ${payload}`)
+    return this.#finish(head, frameType.passed, 0, number, acknowledged, message.chunks, payload)
+  }
+
   #control(message: ControlMessage, number: number, acknowledged: number): EncodedFrame {
     invariant(kindPattern.test(message.kind), 'N1', `control kind ${message.kind}`)
     // JSON.stringify answers undefined for what is no JSON value, which its type does not say.
@@ -209,6 +261,27 @@ export class FrameEncoder {
     this.#used += bytes
     return this.#slab.subarray(start, this.#used)
   }
+}
+
+/** @returns what is wrong with a passed request of that kind, if anything */
+export function wrongPass(kind: PassKind | undefined, lengthBytes: number, payloadBytes: number): string | undefined {
+  if (kind === undefined) return 'a passed request of unknown kind'
+  if ((lengthBytes === 0) !== (kind === 'flush')) return 'a passed request of no bytes, or a flush of some'
+  if (payloadBytes !== (kind === 'data' ? lengthBytes : 0)) return 'a passed request whose payload has another length'
+  const isWhole = kind === 'data' || kind === 'read'
+  return isWhole && lengthBytes > limits.writePartBytes ? 'a passed request larger than a part' : undefined
+}
+
+/** @returns what is wrong with an answer to a passed request, if anything */
+export function wrongPassed(
+  outcome: PassOutcome | undefined,
+  lengthBytes: number,
+  payloadBytes: number,
+): string | undefined {
+  if (outcome === undefined) return 'a passed request of unknown outcome'
+  if (payloadBytes !== lengthBytes) return 'an answer whose payload has another length'
+  if (lengthBytes > 0 && outcome !== 'done') return 'an answer with bytes of what was not done'
+  return lengthBytes > limits.writePartBytes ? 'an answer larger than a part' : undefined
 }
 
 function lengthOf(chunks: readonly Uint8Array[]): number {

@@ -60,6 +60,48 @@ export interface CopyMessage {
   readonly chunks: readonly Uint8Array[]
 }
 
+/** What a passed request asks for. */
+export type PassKind = WriteKind | 'read' | 'flush'
+
+/** A request of a client whose server is not in sync, passed whole to its host, which executes it as its own (P5, W9). */
+export interface PassMessage {
+  readonly type: 'pass'
+  readonly volumeKey: number
+  /** The host's session in which alone it may start (W9). */
+  readonly session: number
+  /** Numbered by the sender in its run; the answer names it. */
+  readonly request: number
+  /** The client's connection at the sender, numbered in its run. */
+  readonly connection: number
+  /** W9: the latest of the receiver's own times that the sender had heard when it sent this, milliseconds; 0 for none. */
+  readonly heardMs: number
+  readonly kind: PassKind
+  readonly fua: boolean
+  readonly offsetBytes: number
+  /** 0 for a flush; for kind `data` and `read` at most limits.writePartBytes, for the others any length. */
+  readonly lengthBytes: number
+  /** Empty unless kind is `data`. */
+  readonly chunks: readonly Uint8Array[]
+}
+
+/** How a passed request ended. `dropped`: it was not started and will not be; `unknown`: it may or may not be done (W8). */
+export type PassOutcome = 'done' | 'io' | 'no-space' | 'dropped' | 'unknown'
+
+/** The host's answer: each passed request has one. */
+export interface PassedMessage {
+  readonly type: 'passed'
+  readonly volumeKey: number
+  /** As it was passed. */
+  readonly session: number
+  readonly request: number
+  /** W9: the sender's own time, milliseconds. */
+  readonly sentMs: number
+  readonly outcome: PassOutcome
+  /** Of a read that is done: its bytes, at most limits.writePartBytes. Else 0. */
+  readonly lengthBytes: number
+  readonly chunks: readonly Uint8Array[]
+}
+
 /** Everything else: policing, membership, register, resync control. `kind` is owned by one module, e.g. `police.ask`. */
 export interface ControlMessage {
   readonly type: 'control'
@@ -69,7 +111,7 @@ export interface ControlMessage {
   readonly body: unknown
 }
 
-export type Message = WriteMessage | WrittenMessage | CopyMessage | ControlMessage
+export type Message = WriteMessage | WrittenMessage | CopyMessage | PassMessage | PassedMessage | ControlMessage
 
 /** The 32-bit number that stands for a volume in hot messages. */
 export const volumeKeyOf = (id: VolumeId): number => Number.parseInt(id.slice(0, 8), 16)

@@ -14,10 +14,16 @@ import {
   headerBytes,
   kindMaxCharacters,
   kindPattern,
+  passedFixedBytes,
+  passFixedBytes,
+  passKinds,
+  passOutcomes,
   writeFixedBytes,
   writeKinds,
   writtenFixedBytes,
   writtenMax,
+  wrongPass,
+  wrongPassed,
 } from './codec.ts'
 import type { Message } from './messages.ts'
 
@@ -59,6 +65,14 @@ function coveredBytes(type: number, bodyBytes: number): number {
     case frameType.copy:
       return bodyBytes >= copyFixedBytes && bodyBytes <= copyFixedBytes + limits.copyPieceBytes
         ? headerBytes + copyFixedBytes
+        : -1
+    case frameType.pass:
+      return bodyBytes >= passFixedBytes && bodyBytes <= passFixedBytes + limits.writePartBytes
+        ? headerBytes + passFixedBytes
+        : -1
+    case frameType.passed:
+      return bodyBytes >= passedFixedBytes && bodyBytes <= passedFixedBytes + limits.writePartBytes
+        ? headerBytes + passedFixedBytes
         : -1
     case frameType.control:
       return bodyBytes >= 3 && bodyBytes <= controlMaxBytes ? headerBytes + bodyBytes : -1
@@ -149,17 +163,12 @@ export class FrameParser {
       this.#failed = 'a frame head with a wrong checksum'
       return
     }
-    const type = head[at.type]
-    if (type === frameType.write || type === frameType.copy) {
-      this.#missingBytes = get32(head, at.bodyBytes) + headerBytes - head.length
-      this.#head = head
-      this.#payload = []
-      const wrong =
-        type === frameType.write ? wrongWrite(head, this.#missingBytes) : wrongCopy(head, this.#missingBytes)
-      if (wrong) this.#failed = wrong
-    } else {
-      this.#deliver(head, noChunks)
-    }
+    if (!mayHavePayload(head[at.type])) return this.#deliver(head, noChunks)
+    this.#missingBytes = get32(head, at.bodyBytes) + headerBytes - head.length
+    this.#head = head
+    this.#payload = []
+    const wrong = wrongFrame(head, this.#missingBytes)
+    if (wrong) this.#failed = wrong
   }
 
   #receivePayload(head: Buffer, chunk: Buffer, offset: number): number {
@@ -222,10 +231,61 @@ function messageFrom(head: Buffer, chunks: readonly Uint8Array[]): Message | und
         zero: ((head[at.flags] ?? 0) & flag.zero) !== 0,
         chunks,
       }
+    case frameType.pass:
+      return passFrom(head, chunks)
+    case frameType.passed:
+      return passedFrom(head, chunks)
     case frameType.control:
       return controlFrom(head)
     default:
       return undefined
+  }
+}
+
+function passFrom(head: Buffer, chunks: readonly Uint8Array[]): Message {
+  return {
+    type: 'pass',
+    volumeKey: get32(head, 24),
+    session: get48(head, 28),
+    request: get48(head, 34),
+    connection: get48(head, 40),
+    heardMs: get48(head, 46),
+    offsetBytes: get48(head, 52),
+    lengthBytes: get48(head, 58),
+    kind: passKinds[head[64] ?? 0] ?? 'flush', // wrongPass() has refused any other byte
+    fua: ((head[at.flags] ?? 0) & flag.fua) !== 0,
+    chunks,
+  }
+}
+
+function passedFrom(head: Buffer, chunks: readonly Uint8Array[]): Message {
+  return {
+    type: 'passed',
+    volumeKey: get32(head, 24),
+    session: get48(head, 28),
+    request: get48(head, 34),
+    sentMs: get48(head, 40),
+    lengthBytes: get48(head, 46),
+    outcome: passOutcomes[head[52] ?? 0] ?? 'unknown', // wrongPassed() has refused any other byte
+    chunks,
+  }
+}
+
+function mayHavePayload(type: number | undefined): boolean {
+  return type === frameType.write || type === frameType.copy || type === frameType.pass || type === frameType.passed
+}
+
+/** @returns what is wrong with a frame that may have payload, if anything: judged before the payload is received */
+function wrongFrame(head: Buffer, payloadBytes: number): string | undefined {
+  switch (head[at.type]) {
+    case frameType.write:
+      return wrongWrite(head, payloadBytes)
+    case frameType.copy:
+      return wrongCopy(head, payloadBytes)
+    case frameType.pass:
+      return wrongPass(passKinds[head[64] ?? 255], get48(head, 58), payloadBytes)
+    default:
+      return wrongPassed(passOutcomes[head[52] ?? 255], get48(head, 46), payloadBytes)
   }
 }
 

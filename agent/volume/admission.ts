@@ -8,7 +8,7 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
   readonly #enter: (request: Request) => void
   readonly #hasRoom: () => boolean
   readonly #mostBytes: () => number
-  #requests = 0
+  readonly #admitted = new Set<Request>()
   #bytes = 0
   #queue: Request[] = []
   #held = false
@@ -28,7 +28,19 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
   }
 
   get admitted(): number {
-    return this.#requests
+    return this.#admitted.size
+  }
+
+  /** Who was admitted and has not left. */
+  get inside(): Iterable<Request> {
+    return this.#admitted
+  }
+
+  /** Forgets who waits, in order, for somebody else to take. */
+  takeWaiting(): readonly Request[] {
+    const waiting = this.#queue
+    this.#queue = []
+    return waiting
   }
 
   admit(request: Request): void {
@@ -37,7 +49,7 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
   }
 
   leave(request: Request): void {
-    this.#requests -= 1
+    this.#admitted.delete(request)
     this.#bytes -= request.lengthBytes
     this.pump()
   }
@@ -66,12 +78,12 @@ export class Admission<Request extends { readonly lengthBytes: number }> {
 
   #fits(request: Request): boolean {
     if (!this.#hasRoom()) return false
-    if (this.#requests === 0) return true
-    return this.#requests < limits.volumeRequests && this.#bytes + request.lengthBytes <= this.#mostBytes()
+    if (this.#admitted.size === 0) return true
+    return this.#admitted.size < limits.volumeRequests && this.#bytes + request.lengthBytes <= this.#mostBytes()
   }
 
   #take(request: Request): void {
-    this.#requests += 1
+    this.#admitted.add(request)
     this.#bytes += request.lengthBytes
     this.#enter(request)
   }

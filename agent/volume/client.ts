@@ -5,14 +5,19 @@ import type { WriteKind } from '../link/messages.ts'
 import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
 import type { Connection, WriteWish } from './requests.ts'
 
-export interface ClientHost {
+/** What a client needs to know of its volume. */
+export interface ClientVolume {
   readonly sizeBytes: number
   /** Whether every write is to be durable before it is acknowledged, whatever its client asked. */
   readonly writeThrough: boolean
+  detached(client: VolumeClient, connection: Connection): void
+}
+
+/** Where its requests go. */
+export interface ClientService {
   submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
   submitWrite(connection: Connection, write: WriteWish, done: Done): void
   submitFlush(connection: Connection, done: Done): void
-  detached(client: VolumeClient): void
 }
 
 /** Zeroing and discarding ask for any length; they are executed in parts, each one write of its own. Whole extents. */
@@ -22,11 +27,13 @@ export class VolumeClient implements BlockClient {
   readonly description: ClientDescription
   /** Tells the frontend that the volume is offered no more. */
   readonly gone: () => void
-  readonly #host: ClientHost
+  readonly #volume: ClientVolume
+  readonly #service: ClientService
   readonly #connection: Connection = { closed: false }
 
-  constructor(host: ClientHost, description: ClientDescription, gone: () => void) {
-    this.#host = host
+  constructor(volume: ClientVolume, service: ClientService, description: ClientDescription, gone: () => void) {
+    this.#volume = volume
+    this.#service = service
     this.description = description
     this.gone = gone
   }
@@ -40,13 +47,13 @@ export class VolumeClient implements BlockClient {
 
   read(offsetBytes: number, lengthBytes: number, done: ReadDone): void {
     this.#check(offsetBytes, lengthBytes, limits.requestBytes)
-    this.#host.submitRead(this.#connection, offsetBytes, lengthBytes, done)
+    this.#service.submitRead(this.#connection, offsetBytes, lengthBytes, done)
   }
 
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void {
     this.#check(offsetBytes, lengthBytes, limits.requestBytes)
-    const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua: fua || this.#host.writeThrough } as const
-    if (lengthBytes <= limits.writePartBytes) this.#host.submitWrite(this.#connection, write, done)
+    const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua: fua || this.#volume.writeThrough } as const
+    if (lengthBytes <= limits.writePartBytes) this.#service.submitWrite(this.#connection, write, done)
     else this.#writeInParts(write, done)
   }
 
@@ -59,13 +66,13 @@ export class VolumeClient implements BlockClient {
   }
 
   flush(done: Done): void {
-    this.#host.submitFlush(this.#connection, done)
+    this.#service.submitFlush(this.#connection, done)
   }
 
   detach(): void {
     if (this.#connection.closed) return
     this.#connection.closed = true
-    this.#host.detached(this)
+    this.#volume.detached(this, this.#connection)
   }
 
   /** All parts at once, each a write of its own, cut between blocks (W5). Answered when all of them are, with the first failure. */
@@ -74,7 +81,7 @@ export class VolumeClient implements BlockClient {
     let open = parts.length
     let failure: BlockFailure | null = null
     for (const part of parts) {
-      this.#host.submitWrite(this.#connection, part, (result) => {
+      this.#service.submitWrite(this.#connection, part, (result) => {
         failure ??= result
         open -= 1
         if (open === 0) done(failure)
@@ -84,20 +91,20 @@ export class VolumeClient implements BlockClient {
 
   /** One part after the other, so that a large request holds no more than a part's range and credit at a time. */
   #inParts(kind: WriteKind, offsetBytes: number, lengthBytes: number, fua: boolean, done: Done): void {
-    this.#check(offsetBytes, lengthBytes, this.#host.sizeBytes)
+    this.#check(offsetBytes, lengthBytes, this.#volume.sizeBytes)
     const endBytes = offsetBytes + lengthBytes
-    const isDurable = fua || this.#host.writeThrough
+    const isDurable = fua || this.#volume.writeThrough
     const step = (fromBytes: number, failure: BlockFailure | null): void => {
       if (failure !== null || fromBytes >= endBytes) return done(failure)
       const untilBytes = Math.min(endBytes, (Math.floor(fromBytes / partBytes) + 1) * partBytes)
       const part = { kind, offsetBytes: fromBytes, lengthBytes: untilBytes - fromBytes, chunks: [], fua: isDurable }
-      this.#host.submitWrite(this.#connection, part, (result) => step(untilBytes, result))
+      this.#service.submitWrite(this.#connection, part, (result) => step(untilBytes, result))
     }
     step(offsetBytes, null)
   }
 
   #check(offsetBytes: number, lengthBytes: number, mostBytes: number): void {
-    const inside = offsetBytes >= 0 && lengthBytes >= 1 && offsetBytes + lengthBytes <= this.#host.sizeBytes
+    const inside = offsetBytes >= 0 && lengthBytes >= 1 && offsetBytes + lengthBytes <= this.#volume.sizeBytes
     const whole = Number.isSafeInteger(offsetBytes) && Number.isSafeInteger(lengthBytes)
     invariant(
       whole && inside && lengthBytes <= mostBytes,

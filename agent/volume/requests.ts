@@ -30,10 +30,18 @@ export interface Connection {
   closed: boolean
   /** No client: what the agent itself reads. */
   readonly isInternal?: boolean
+  /**
+   * Of another server's client (W9): calls `start` once that server says that it is still there, or `end` when it is not.
+   * Each at most once, perhaps inside the call; what is started has permission until then.
+   */
+  mayStart?(start: () => void, end: () => void): void
 }
 
+/** What is left here of a request that is served elsewhere: it never starts, and nobody is answered. */
+const nobody: Connection = { closed: true }
+
 export class ReadRequest extends Use {
-  readonly connection: Connection
+  connection: Connection
   readonly offsetBytes: number
   readonly lengthBytes: number
   readonly done: ReadDone
@@ -61,6 +69,11 @@ export class ReadRequest extends Use {
     this.#host.mayStart(this, () => this.#host.startRead(this))
   }
 
+  /** Its client is served elsewhere. */
+  moveAway(): void {
+    this.connection = nobody
+  }
+
   answer(failure: BlockFailure | null, chunks: readonly Uint8Array[]): void {
     this.#host.answered(this, failure)
     if (!this.connection.closed) this.done(failure, chunks)
@@ -69,7 +82,7 @@ export class ReadRequest extends Use {
 }
 
 export class WriteRequest extends ClientWrite {
-  readonly connection: Connection
+  connection: Connection
   readonly done: Done
   readonly arrivedMs: number
   readonly #host: RequestHost
@@ -86,6 +99,11 @@ export class WriteRequest extends ClientWrite {
     this.#host.mayStart(this, () => this.#host.startWrite(this))
   }
 
+  /** Its client is served elsewhere; only before it executes. */
+  moveAway(): void {
+    this.connection = nobody
+  }
+
   override acknowledge(failure: StoreFailure | null): void {
     this.answer(failure)
   }
@@ -98,5 +116,22 @@ export class WriteRequest extends ClientWrite {
 
   override end(): void {
     this.#host.ended(this)
+  }
+}
+
+/** W4: a client's flush. */
+export class FlushRequest {
+  connection: Connection
+  readonly arrivedMs: number
+  readonly done: Done
+
+  constructor(connection: Connection, arrivedMs: number, done: Done) {
+    this.connection = connection
+    this.arrivedMs = arrivedMs
+    this.done = done
+  }
+
+  moveAway(): void {
+    this.connection = nobody
   }
 }

@@ -5,6 +5,7 @@ import type { Log } from '../kit/world.ts'
 import type { Message } from '../link/messages.ts'
 import { type MemberMessageKind, memberMessages } from '../membership/messages.ts'
 import { type MirrorBody, type MirrorMessageKind, mirrorMessages } from '../mirror/messages.ts'
+import { type HostBody, type HostMessageKind, hostMessages, isHostKind } from './host-messages.ts'
 import type { Volume } from './volume.ts'
 
 const police = z.object({
@@ -27,6 +28,7 @@ export function routeControl(
 ): boolean {
   if (isMemberKind(kind)) volume.member.onMessage(from, run, kind, body)
   else if (kind === 'police.ask' || kind === 'police.grant') return routePolice(volume, from, kind, body)
+  else if (isHostKind(kind)) return routeHost(volume, from, run, kind, body)
   else if (isMirrorKind(kind)) {
     const parsed = mirrorMessages[kind].safeParse(body)
     if (!parsed.success) {
@@ -49,6 +51,25 @@ function routePolice(volume: Volume, from: ServerId, kind: string, body: unknown
   if (!formed || volume.member.session?.number !== session) return true
   if (kind === 'police.ask') volume.policing.onAsk(from, { mode, time })
   else volume.policing.onGrant(from, { mode, time })
+  return true
+}
+
+type HostHandlers = {
+  readonly [Kind in HostMessageKind]: (volume: Volume, from: ServerId, run: number, body: HostBody<Kind>) => void
+}
+
+const hostHandlers: HostHandlers = {
+  'host.offer': ({ service }, from, run, body) => service.passing.onOffer(from, run, body),
+  'host.ask': ({ service }, from, run, body) => service.passing.onAsk(from, run, body),
+  'host.alive': ({ service }, from, run, body) => service.hosting.onAlive(from, run, body),
+  'host.closed': ({ service }, from, run, body) => service.hosting.onClosed(from, run, body),
+}
+
+function routeHost(volume: Volume, from: ServerId, run: number, kind: HostMessageKind, body: unknown): boolean {
+  const parsed = hostMessages[kind].safeParse(body)
+  if (!parsed.success) return false
+  // The schema was chosen by the kind, so the data has that kind's shape; TypeScript cannot follow the table.
+  hostHandlers[kind](volume, from, run, parsed.data as never)
   return true
 }
 
@@ -149,6 +170,10 @@ export function routeHot(
       return volume.incoming.onWrite(from, run, message)
     case 'written':
       return volume.outgoing.onWritten(from, message.session, message.numbers)
+    case 'pass':
+      return volume.service.hosting.onPass(from, run, message)
+    case 'passed':
+      return volume.service.passing.onPassed(from, run, message)
     case 'copy':
       if (!volume.repairs.onCopy(from, message)) volume.copyTarget.onCopy(from, message)
       return

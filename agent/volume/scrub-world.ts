@@ -14,11 +14,11 @@ export function scrubWorld(volume: Volume): ScrubWorld {
     clock: world.clock,
     store,
     read: (offsetBytes, lengthBytes, done) =>
-      volume.submitRead(connection, offsetBytes, lengthBytes, (failure, chunks) => {
+      volume.service.submitRead(connection, offsetBytes, lengthBytes, (failure, chunks) => {
         handBack(chunks)
         done(failure === null)
       }),
-    isBusy: () => volume.requestsUnderWay > busyRequests,
+    isBusy: () => volume.service.underWay > busyRequests,
     repairedBytes: () => volume.repairs.repairedBytes,
     load: () => world.records.get(key),
     save: (state) =>

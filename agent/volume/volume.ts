@@ -1,6 +1,6 @@
 /**
  * One volume at one server: joins policing, mirror, membership and this server's replica into the virtual shared disk
- * that its clients see. A write's way: submitWrite -> admission -> policing -> startWrite -> Outgoing -> acknowledged.
+ * that its clients see. A write's way: Service.submitWrite -> admission -> policing -> startWrite -> Outgoing -> acknowledged.
  */
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
@@ -27,10 +27,9 @@ import { SpaceGiver } from '../mirror/space-giver.ts'
 import type { Ask } from '../policing/permission.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
-import { Admission } from './admission.ts'
 import { beatOf } from './beat.ts'
-import type { BlockDevice, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
-import { type ClientHost, VolumeClient } from './client.ts'
+import type { BlockDevice, ClientDescription } from './block-device.ts'
+import { VolumeClient } from './client.ts'
 import { Debts } from './debts.ts'
 import { Growth } from './growth.ts'
 import type { Hold } from './hold.ts'
@@ -38,18 +37,17 @@ import { Imaging } from './imaging.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { People } from './people.ts'
-import { Reads } from './reads.ts'
 import { repairWorld } from './repair-world.ts'
-import { type Connection, ReadRequest, type RequestHost, WriteRequest, type WriteWish } from './requests.ts'
+import { type Connection, WriteRequest } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
 import { Scrub } from './scrub.ts'
 import { scrubWorld } from './scrub-world.ts'
+import { Service } from './service.ts'
 import { tellOf } from './tell.ts'
 import { turnedClock, type VolumeEvent, type VolumeWorld } from './world.ts'
-import { Writes } from './writes.ts'
 
-export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice {
+export class Volume implements MemberHost, BlockDevice {
   readonly world: VolumeWorld
   readonly store: ReplicaStore
   readonly key: number
@@ -76,9 +74,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   /** Whether the other members say that they reach the arbiter, for people. */
   readonly reachingArbiter = new Map<ServerId, boolean>()
   readonly beat: BeatVolume
-  readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
-  readonly #reads: Admission<ReadRequest>
-  readonly writes: Writes
+  readonly service: Service
   readonly space: Space
   readonly spaceGiver: SpaceGiver
   /** The session whose requests this server serves; null while it serves none. */
@@ -89,7 +85,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   readonly #debts: Debts
   readonly scrub: Scrub
   readonly repairs: Repairs
-  readonly #reading: Reads
   readonly #runs = new Map<ServerId, number>()
   /** Why this server's replica cannot stay in the set; said again until it is out (a decision may be under way). */
   #brokenBy: 'disk-full' | 'disk-failed' | null = null
@@ -156,18 +151,8 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.resync = new Resync(resyncWorld(this, send))
     this.joiner = new Joiner(joinerWorld(this, send))
     this.repairs = new Repairs(repairWorld(this, send))
-    this.#reading = new Reads({
-      store,
-      repairs: this.repairs,
-      overdue: this.#overdue,
-      session: () => this.#serving?.number ?? 0,
-      mayAnswer: () => this.member.mayAnswerRead(),
-      again: (request) => this.policing.again(request),
-    })
+    this.service = new Service(this, this.#overdue)
     this.beat = beatOf(this)
-    this.#reads = new Admission((request) => this.policing.acquire(request))
-    const { policing, outgoing, space } = this
-    this.writes = new Writes({ policing, outgoing, space, writeShareBytes: () => world.writeShareBytes() })
     this.scrub = new Scrub(scrubWorld(this))
   }
 
@@ -184,7 +169,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     return this.member.known.writeThrough
   }
   get hold(): Hold {
-    return this.writes.hold
+    return this.service.writes.hold
   }
   get serving(): Session | null {
     return this.#serving
@@ -193,60 +178,16 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   // --- what clients ask -------------------------------------------------------------------------------------------
 
   attach(description: ClientDescription, gone: () => void): VolumeClient {
-    const client = new VolumeClient(this, description, gone)
+    const client = new VolumeClient(this, this.service, description, gone)
     this.clients.add(client)
     this.world.changed()
     return client
   }
 
-  detached(client: VolumeClient): void {
+  detached(client: VolumeClient, connection: Connection): void {
     this.clients.delete(client)
-    // A client that gives up and comes again, while nothing is served, must not leave its requests behind each time.
-    this.#reads.drop((request) => request.connection.closed)
-    this.writes.drop((request) => request.connection.closed)
-    this.flusher.dropUnwanted()
+    this.service.detached(connection)
     this.world.changed()
-  }
-
-  submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void {
-    this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, this.world.clock.monotonicMs(), done))
-  }
-
-  submitWrite(connection: Connection, write: WriteWish, done: Done): void {
-    this.writes.submit(new WriteRequest(this, connection, write, this.world.clock.monotonicMs(), done))
-  }
-
-  submitFlush(connection: Connection, done: Done): void {
-    this.flusher.flush(
-      (failure) => {
-        this.counters.flushes += 1
-        if (!connection.closed) done(failure)
-      },
-      () => !connection.closed,
-    )
-  }
-
-  // --- RequestHost: what policing has let begin -------------------------------------------------------------------
-
-  mayStart(request: ReadRequest | WriteRequest, start: () => void): void {
-    const { clock } = this.world
-    if (request.connection.closed) return this.ended(request)
-    if (clock.monotonicMs() - request.arrivedMs <= limits.staleRequestMs) return start()
-    // W9: after a long wait, a full turn of the event loop must still show the connection open.
-    const session = this.#serving
-    clock.nextTurn(() => {
-      if (request.connection.closed) this.ended(request)
-      else if (session !== this.#serving) this.policing.again(request)
-      else start()
-    })
-  }
-
-  startRead(request: ReadRequest): void {
-    this.#reading.start(request)
-  }
-
-  startWrite(request: WriteRequest): void {
-    this.writes.start(request)
   }
 
   /** Ends for good: calls back when nothing of it uses the replica any more. */
@@ -263,27 +204,6 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.world.changed()
   }
 
-  get requestsUnderWay(): number {
-    return this.#reads.admitted + this.writes.admitted
-  }
-
-  answered(request: ReadRequest | WriteRequest, failure: BlockFailure | null): void {
-    if (failure !== null || request.connection.isInternal === true) return
-    if (request instanceof ReadRequest) {
-      this.counters.reads += 1
-      this.counters.readBytes += request.lengthBytes
-    } else {
-      this.counters.writes += 1
-      this.counters.writtenBytes += request.lengthBytes
-    }
-  }
-
-  ended(request: ReadRequest | WriteRequest): void {
-    if (request instanceof WriteRequest) return this.writes.ended(request)
-    this.policing.release(request)
-    this.#reads.leave(request)
-  }
-
   // --- MemberHost: from one session to the next -------------------------------------------------------------------
 
   stopServing(drained: () => void): void {
@@ -298,7 +218,11 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.joiner.stop()
     this.settler.end()
     this.copier.end(null)
-    this.#reading.endSession()
+    const isOutside = this.member.phase === 'outside'
+    // W8: whether the others applied them is decided without this server; its clients' connections are closed. At once: a
+    // hung disk may never end them here.
+    if (isOutside) this.outgoing.abandon((write) => write instanceof WriteRequest && write.answer('unknown-outcome'))
+    this.service.endSession(isOutside)
     let open = 5
     const one = () => {
       open -= 1
@@ -359,15 +283,12 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.joinMember.sessionOpened()
     this.spaceGiver.openSession()
     this.policing.openSession()
+    this.service.sessionOpened(session)
     this.world.changed()
   }
 
   outside(): void {
     this.#brokenBy = null
-    // W8: whether the others applied them is decided without this server; its clients' connections are closed.
-    this.outgoing.abandon((write) => {
-      if (write instanceof WriteRequest) write.answer('unknown-outcome')
-    })
     this.incoming.forgetNames()
     const slow = this.member.leaving.reason.startsWith('disk')
     if (!this.stopping) this.joiner.start(slow ? limits.returnBackoffMs * 2 : 0)
@@ -396,6 +317,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
   peerRun(peer: ServerId): void {
     const before = this.#runs.get(peer)
     const run = this.world.links.peer(peer)?.run
+    this.service.peerRun(peer)
     if (run === undefined || before === run) return
     this.#runs.set(peer, run)
     if (before === undefined) return
@@ -408,7 +330,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
 
   heartbeatAnswered(by: ServerId, session: number, sentAtMs: number): void {
     this.member.heartbeatAnswered(by, session, sentAtMs)
-    this.#reading.answerWaiting()
+    this.service.leaseMayHold()
   }
 
   /** About eight times a second. */
@@ -424,8 +346,7 @@ export class Volume implements MemberHost, RequestHost, ClientHost, BlockDevice 
     this.joiner.tick()
     this.marks.tick()
     this.spaceGiver.tick()
-    // A link's backlog shrinks without a request of this volume leaving.
-    this.writes.pump()
+    this.service.tick()
     this.people.look()
     if (this.deleted) for (const client of [...this.clients]) client.leave()
   }

@@ -37,6 +37,16 @@ export class Writes {
     return this.#admission.admitted
   }
 
+  /** Those that were admitted and have not ended. */
+  get inside(): Iterable<WriteRequest> {
+    return this.#admission.inside
+  }
+
+  /** Those that wait for admission, for somebody else to take. */
+  takeWaiting(): readonly WriteRequest[] {
+    return this.#admission.takeWaiting()
+  }
+
   submit(request: WriteRequest): void {
     this.#admission.admit(request)
   }

@@ -71,8 +71,8 @@ function bytesOf(message: Message): number {
 
 function wasChanged(item: Item): boolean {
   const { message, original } = item
-  if (message.type !== 'write' && message.type !== 'copy') return false
-  if (original.type !== message.type) return true
+  if (!('chunks' in message)) return false
+  if (!('chunks' in original)) return true
   return message.chunks.some((chunk, index) => Buffer.compare(chunk, original.chunks[index] ?? chunk) !== 0)
 }
 

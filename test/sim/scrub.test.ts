@@ -42,7 +42,7 @@ it('finds and repairs what nobody reads, at both servers, and says so', async ()
   const read = cluster.read(cluster.attach(1), 4096)
   cluster.until('read', () => read.answer !== undefined)
   assert.deepEqual([read.answer, read.first], [null, 7])
-  assert.equal(cluster.volume(1).counters.reads, 1, "what a scrub reads is no client's")
+  assert.equal(cluster.volume(1).service.counters.reads, 1, "what a scrub reads is no client's")
 })
 
 it('tells what no copy can give, and goes on behind it', async () => {

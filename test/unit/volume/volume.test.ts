@@ -4,7 +4,7 @@ import { InvariantBroken, UserError } from '../../../agent/kit/failure.ts'
 import { limits, shareOfLinks } from '../../../agent/limits.ts'
 import { Admission } from '../../../agent/volume/admission.ts'
 import type { BlockFailure, Done } from '../../../agent/volume/block-device.ts'
-import { type ClientHost, VolumeClient } from '../../../agent/volume/client.ts'
+import { type ClientService, VolumeClient } from '../../../agent/volume/client.ts'
 import { checkSize, Preparation, plan, preparedRecord } from '../../../agent/volume/creation.ts'
 import { Lamport } from '../../../agent/volume/lamport.ts'
 import type { Connection, WriteWish } from '../../../agent/volume/requests.ts'
@@ -94,17 +94,19 @@ describe('a client of a volume', () => {
   const client = (options: { writeThrough?: boolean } = {}) => {
     const writes: (WriteWish & { done: Done; connection: Connection })[] = []
     let detached = 0
-    const host: ClientHost = {
+    const volume = {
       sizeBytes,
       writeThrough: options.writeThrough ?? false,
-      submitRead: (_connection, _offset, _length, done) => done(null, []),
-      submitWrite: (connection, wish, done) => writes.push({ ...wish, done, connection }),
-      submitFlush: (_connection, done) => done(null),
       detached: () => {
         detached += 1
       },
     }
-    const made = new VolumeClient(host, { protocol: 'nbd', address: 'here' }, () => undefined)
+    const service: ClientService = {
+      submitRead: (_connection, _offset, _length, done) => done(null, []),
+      submitWrite: (connection, wish, done) => writes.push({ ...wish, done, connection }),
+      submitFlush: (_connection, done) => done(null),
+    }
+    const made = new VolumeClient(volume, service, { protocol: 'nbd', address: 'here' }, () => undefined)
     return { writes, made, detachments: () => detached }
   }
 
