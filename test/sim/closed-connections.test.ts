@@ -18,8 +18,9 @@ it('what closed connections asked for is forgotten; who stays is served, in orde
 
   // What comes to its turn once it serves again.
   let begun = 0
-  const mayStart = volume.service.mayStart.bind(volume)
-  volume.service.mayStart = (request, start) => {
+  const { service } = volume
+  const mayStart = service.mayStart.bind(service)
+  service.mayStart = (request, start) => {
     begun += 1
     mayStart(request, start)
   }

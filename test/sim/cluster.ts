@@ -30,6 +30,8 @@ export interface SimResult {
   readonly seed: number
   readonly problems: readonly string[]
   readonly operations: number
+  /** Those of them that went through a host, each time counted. */
+  readonly passed: number
   readonly events: number
   readonly virtualMs: number
   readonly lines: readonly string[]
@@ -402,6 +404,7 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
     seed: options.seed,
     problems: cluster.problems,
     operations: cluster.history.operations,
+    passed: storage.reduce((sum, server) => sum + server.passed, 0),
     events: cluster.world.events,
     virtualMs: cluster.world.nowMs,
     lines: cluster.story.lines,

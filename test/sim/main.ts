@@ -26,11 +26,13 @@ function show(result: SimResult): void {
 async function many(from: number, count: number): Promise<number> {
   let bad = 0
   let operations = 0
+  let passed = 0
   let waiting = 0
   const startMs = performance.now()
   for (let seed = from; seed < from + count; seed += 1) {
     const result = await simulate({ seed, short: values.short })
     operations += result.operations
+    passed += result.passed
     if (result.waitsForPerson) waiting += 1
     if (result.problems.length > 0) {
       bad += 1
@@ -40,7 +42,7 @@ async function many(from: number, count: number): Promise<number> {
   }
   const seconds = (performance.now() - startMs) / 1000
   console.log(
-    `${count} histories from ${from}: ${bad} bad, ${waiting} wait for a person; ${operations} requests; ${seconds.toFixed(0)} s`,
+    `${count} histories from ${from}: ${bad} bad, ${waiting} wait for a person; ${operations} requests, ${passed} passed; ${seconds.toFixed(0)} s`,
   )
   return bad
 }

@@ -44,6 +44,8 @@ export class SimServer {
   readonly #chance: Chance
   readonly #log: Log
   state: ServerState = 'off'
+  /** Requests that its lives before this one passed to hosts. */
+  #passedBefore = 0
   engine: Engine | null = null
   #store: Store | null = null
   #life = 0
@@ -68,6 +70,11 @@ export class SimServer {
   get volume(): Volume | undefined {
     const [volume] = this.engine?.volumes.values() ?? []
     return volume
+  }
+
+  /** Requests of its clients that went through a host. */
+  get passed(): number {
+    return this.#passedBefore + (this.volume?.service.passing.counters.passed ?? 0)
   }
 
   get run(): number {
@@ -151,6 +158,7 @@ export class SimServer {
     this.#life += 1
     this.state = 'off'
     this.engine?.stop()
+    this.#passedBefore = this.passed
     this.engine = null
     this.#store = null
     this.#parts.network.leave(this.id, keepsKernel)
@@ -197,6 +205,7 @@ export class SimServer {
   #close(life: number, done: () => void): void {
     const store = this.#store
     this.engine?.stop()
+    this.#passedBefore = this.passed
     this.engine = null
     this.#parts.network.leave(this.id, true)
     this.#parts.changed(this)

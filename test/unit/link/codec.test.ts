@@ -85,14 +85,72 @@ const golden: readonly { message: Message; hex: string }[] = [
     hex: '09eea9ed0000002403021122334455660000000000090000000000010000000000020000000000030000000000040000000020000000000010000000',
   },
   {
+    message: {
+      type: 'pass',
+      volumeKey: 0x01020304,
+      session: 0x0a0b0c0d0e0f,
+      request: 1,
+      connection: 2,
+      heardMs: 3,
+      kind: 'data',
+      fua: true,
+      offsetBytes: 0x100000000000,
+      lengthBytes: 3,
+      chunks: [Buffer.from('ab'), Buffer.from('c')],
+    },
+    hex: '893b8d990000002d06011122334455660000000000090000010203040a0b0c0d0e0f0000000000010000000000020000000000031000000000000000000000030000616263',
+  },
+  {
+    message: {
+      type: 'pass',
+      volumeKey: 1,
+      session: 2,
+      request: 3,
+      connection: 4,
+      heardMs: 0,
+      kind: 'flush',
+      fua: false,
+      offsetBytes: 0,
+      lengthBytes: 0,
+      chunks: [],
+    },
+    hex: 'c91cfd770000002a06001122334455660000000000090000000000010000000000020000000000030000000000040000000000000000000000000000000000000500',
+  },
+  {
+    message: {
+      type: 'passed',
+      volumeKey: 1,
+      session: 2,
+      request: 3,
+      sentMs: 4,
+      outcome: 'done',
+      lengthBytes: 2,
+      chunks: [Buffer.from('de')],
+    },
+    hex: '121331e200000020070011223344556600000000000900000000000100000000000200000000000300000000000400000000000200006465',
+  },
+  {
+    message: {
+      type: 'passed',
+      volumeKey: 1,
+      session: 2,
+      request: 3,
+      sentMs: 4,
+      outcome: 'dropped',
+      lengthBytes: 0,
+      chunks: [],
+    },
+    hex: '089927c50000001e07001122334455660000000000090000000000010000000000020000000000030000000000040000000000000300',
+  },
+  {
     message: { type: 'control', kind: 'police.ask', body: { word: 'ä' } },
     hex: '0202c6e300000018040011223344556600000000000900000a706f6c6963652e61736b7b22776f7264223a22c3a4227d',
   },
 ]
 
 describe('link codec', () => {
-  it('writes the golden bytes of protocol version 1 and reads them back', () => {
-    assert.equal(protocolVersion, 1)
+  it('writes the golden bytes of protocol version 2 and reads them back', () => {
+    assert.equal(protocolVersion, 2)
     const encoder = new FrameEncoder(crc32)
     for (const { message, hex } of golden) {
       const bytes = bytesOf(encoder.encode(message, 0x112233445566, 9))
@@ -206,7 +264,7 @@ describe('link codec', () => {
       /another length/,
     )
     assert.match(
-      changed((bytes) => bytes.writeUInt8(6, 8)),
+      changed((bytes) => bytes.writeUInt8(8, 8)),
       /no frame/,
     )
     assert.match(
@@ -234,6 +292,44 @@ describe('link codec', () => {
     )
   })
 
+  it('refuses passed requests and answers that cannot be, before their payload has come', () => {
+    const [data, , read] = golden.filter(({ message }) => message.type === 'pass' || message.type === 'passed')
+    const changed = (hex: string | undefined, fixedBytes: number, change: (bytes: Buffer) => void) => {
+      const head = Buffer.from(hex ?? '', 'hex').subarray(0, 24 + fixedBytes)
+      change(head)
+      head.writeUInt32BE(crc32(head.subarray(4)), 0)
+      return parse([head]).wrong ?? ''
+    }
+    const pass = (change: (bytes: Buffer) => void) => changed(data?.hex, 42, change)
+    const passed = (change: (bytes: Buffer) => void) => changed(read?.hex, 30, change)
+    const none = () => undefined
+    const tooLong = (at: number) => (bytes: Buffer) => {
+      const fixedBytes = bytes.length - 24
+      bytes.writeUIntBE(limits.writePartBytes + 1, at, 6)
+      bytes.writeUInt32BE(fixedBytes + limits.writePartBytes + 1, 4)
+    }
+    assert.deepEqual([pass(none), passed(none)], ['', ''])
+    const cases: readonly [string, RegExp][] = [
+      [pass((bytes) => bytes.writeUInt8(6, 64)), /unknown kind/],
+      [pass((bytes) => bytes.writeUInt8(4, 64)), /another length/],
+      [pass((bytes) => bytes.writeUInt8(5, 64)), /flush of some/],
+      [pass((bytes) => bytes.writeUIntBE(0, 58, 6)), /no bytes/],
+      [pass((bytes) => bytes.writeUIntBE(4, 58, 6)), /another length/],
+      [pass(tooLong(58)), /no frame/],
+      [passed((bytes) => bytes.writeUInt8(5, 52)), /unknown outcome/],
+      [passed((bytes) => bytes.writeUInt8(3, 52)), /not done/],
+      [passed((bytes) => bytes.writeUIntBE(1, 46, 6)), /another length/],
+      [passed(tooLong(46)), /no frame/],
+    ]
+    for (const [wrong, expected] of cases) assert.match(wrong, expected)
+    const long = pass((bytes) => {
+      bytes.writeUInt8(4, 64)
+      bytes.writeUIntBE(limits.writePartBytes + 1, 58, 6)
+      bytes.writeUInt32BE(42, 4)
+    })
+    assert.match(long, /larger than a part/, 'a read whose answer would not fit')
+  })
+
   it('asserts its own side: a message out of range is a bug of the caller, not a frame', () => {
     const encoder = new FrameEncoder(crc32)
     const refuses = (message: Message) => assert.throws(() => encoder.encode(message, 1, 0), InvariantBroken)
@@ -259,5 +355,14 @@ describe('link codec', () => {
     refuses({ ...copy, offsetBytes: 512 })
     refuses({ ...copy, lengthBytes: limits.copyPieceBytes + 4096 })
     refuses({ ...copy, zero: false })
+    const pass = golden.find(({ message }) => message.type === 'pass')?.message
+    assert.ok(pass?.type === 'pass')
+    refuses({ ...pass, lengthBytes: 4 })
+    refuses({ ...pass, kind: 'read' })
+    refuses({ ...pass, kind: 'flush', chunks: [] })
+    const passed = golden.find(({ message }) => message.type === 'passed')?.message
+    assert.ok(passed?.type === 'passed')
+    refuses({ ...passed, outcome: 'io' })
+    refuses({ ...passed, lengthBytes: 1 })
   })
 })

@@ -3,6 +3,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { limits } from '../../../agent/limits.ts'
+import { protocolVersion } from '../../../agent/link/codec.ts'
 import {
   Handshake,
   type HandshakeCrypto,
@@ -123,7 +124,7 @@ describe('link handshake', () => {
     const hello = impostor.receive(Buffer.from(dialer.start() ?? assert.fail())).output
     dialer.receive(Buffer.from(hello ?? assert.fail()))
     const body = JSON.stringify({ received: 0, proof: 'ab'.repeat(32) })
-    const prefix = Buffer.from([0x4d, 0x42, 0x4c, 0x4b, 1, 3, 0, body.length])
+    const prefix = Buffer.from([0x4d, 0x42, 0x4c, 0x4b, protocolVersion, 3, 0, body.length])
     assert.equal(reasonOf(dialer.receive(Buffer.concat([prefix, Buffer.from(body)])).outcome), 'wrong-secret')
   })
 
@@ -182,7 +183,7 @@ describe('link handshake', () => {
   it('refuses another version, garbage, oversize and messages out of order', () => {
     const hello = Buffer.from(side('dialer').start() ?? assert.fail())
     const other = Buffer.from(hello)
-    other[4] = 2
+    other[4] = protocolVersion + 1
     assert.equal(reasonOf(side('accepter').receive(other).outcome), 'other-version')
     const garbage = side('accepter').receive(Buffer.from('GET / HTTP/1.1\r\n\r\n'))
     assert.deepEqual([reasonOf(garbage.outcome), garbage.output], ['not-this-protocol', undefined])

@@ -1,6 +1,6 @@
 /** Arbitrary messages, within the ranges of agent/link/messages.ts, for the property tests of the link. */
 import fc from 'fast-check'
-import { writeKinds } from '../../../agent/link/codec.ts'
+import { passOutcomes, writeKinds } from '../../../agent/link/codec.ts'
 import type { Message } from '../../../agent/link/messages.ts'
 
 const uint48 = fc.oneof(
@@ -73,11 +73,71 @@ const copy = fc
       ...rest,
     }),
   )
+const passCommon = {
+  ...common,
+  request: uint48,
+  connection: uint48,
+  heardMs: uint48,
+  fua: fc.boolean(),
+  offsetBytes: uint48,
+}
+const passWrite = fc
+  .record({ ...passCommon, payload: fc.uint8Array({ minLength: 1, maxLength: 300 }), cutAt: fc.nat(300) })
+  .map(
+    ({ payload, cutAt, ...rest }): Message => ({
+      type: 'pass',
+      kind: 'data',
+      lengthBytes: payload.length,
+      chunks: chunks(payload, cutAt),
+      ...rest,
+    }),
+  )
+const passOther = fc
+  .record({
+    ...passCommon,
+    kind: fc.constantFrom(...writeKinds.slice(1), 'read' as const),
+    lengthBytes: fc.integer({ min: 1, max: 2 ** 22 }),
+  })
+  .map((rest): Message => ({ type: 'pass', chunks: [], ...rest }))
+const passFlush = fc
+  .record(passCommon)
+  .map((rest): Message => ({ type: 'pass', kind: 'flush', lengthBytes: 0, chunks: [], ...rest }))
+const passedRead = fc
+  .record({
+    ...common,
+    request: uint48,
+    sentMs: uint48,
+    payload: fc.uint8Array({ minLength: 1, maxLength: 300 }),
+    cutAt: fc.nat(300),
+  })
+  .map(
+    ({ payload, cutAt, ...rest }): Message => ({
+      type: 'passed',
+      outcome: 'done',
+      lengthBytes: payload.length,
+      chunks: chunks(payload, cutAt),
+      ...rest,
+    }),
+  )
+const passedOther = fc
+  .record({ ...common, request: uint48, sentMs: uint48, outcome: fc.constantFrom(...passOutcomes) })
+  .map((rest): Message => ({ type: 'passed', lengthBytes: 0, chunks: [], ...rest }))
 const control = fc
   .record({ kind: fc.constantFrom('police.ask', 'a', 'member.hello-again'), body: fc.jsonValue() })
   .map(({ kind, body }): Message => ({ type: 'control', kind, body: JSON.parse(JSON.stringify(body)) }))
 
-export const anyMessage: fc.Arbitrary<Message> = fc.oneof(dataWrite, otherWrite, written, copy, control)
+export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
+  dataWrite,
+  otherWrite,
+  written,
+  copy,
+  passWrite,
+  passOther,
+  passFlush,
+  passedRead,
+  passedOther,
+  control,
+)
 
 /** The same message whatever the cuts of its payload. */
 export function flat(message: Message | undefined): unknown {
