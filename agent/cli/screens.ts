@@ -13,7 +13,7 @@ import type {
   VolumeStatus,
 } from '../contract/status.ts'
 import { clockSecondWords, dayWords, whenWords } from '../contract/times.ts'
-import { statusWords, volumeWords } from '../contract/words.ts'
+import { clientsWords, statusWords, volumeWords } from '../contract/words.ts'
 import type { NamedSnapshot } from './snapshots.ts'
 
 /** @param nowMs milliseconds since 1970 */
@@ -111,7 +111,7 @@ function volumeBlock(volume: VolumeStatus, nowMs: number): string {
     `Takes ${formatBytes(volume.allocatedBytes)} of the disk here`,
     ...addresses(volume).map((address) => `Connect: ${address}`),
     volume.snapshots.length === 0 ? null : `Snapshots: ${volume.snapshots.map(({ name }) => name).join(', ')}`,
-    volume.clients.length === 0 ? null : `Connected: ${volume.clients.map(({ address }) => address).join(', ')}`,
+    clientsWords(volume) === null ? null : `Connected: ${clientsWords(volume)}`,
   ]
   const lines = said.filter((line) => line !== null).map((line) => `  ${line}`)
   return [`${volume.name} (${formatSize(volume.sizeBytes)}): ${words.headline}`, ...lines].join('\n')

@@ -17,7 +17,7 @@ export const waitingFor = z.enum([
   'peers', // a session needs an in-sync server that does not answer
   'arbiter', // a decision is needed and the arbiter does not answer
   'forming', // a session is being formed (moments)
-  'resync', // this server is not in sync: its clients wait until it is
+  'resync', // this server is not in sync: its clients are served through another one (`via`), or wait
   'sound-copy', // C2: somebody absent may hold more
   'split-brain', // E1: histories that do not continue each other
   'disk', // the last replica's disk failed
@@ -146,6 +146,8 @@ export const volumeStatus = z.object({
     unreadablePieces: z.number(),
   }),
   clients: z.array(connectedClient),
+  /** Name of the server through which these clients are served while the copy here is not in sync; null: not through another. */
+  via: z.string().nullable(),
   nbd: nbdAddresses,
   /** From the oldest on. */
   snapshots: z.array(snapshotStatus),

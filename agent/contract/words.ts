@@ -69,7 +69,7 @@ export function headlineOf(volume: VolumeStatus): Headline {
   if (volume.waiting === 'split-brain') return 'Two versions'
   const { good, missing } = sorted(volume)
   // A server whose own copy is behind does not serve, but the volume works elsewhere: its copies tell the headline.
-  const worksElsewhere = volume.waiting === 'resync' && good.length > 0
+  const worksElsewhere = (volume.waiting === 'resync' || volume.via !== null) && good.length > 0
   if (!worksElsewhere && (volume.waiting !== 'none' || !volume.serving || good.length === 0)) return 'Waiting'
   const copying = isCopying(volume)
   if (good.length === 1) return copying ? 'Catching up' : 'One copy'
@@ -212,9 +212,18 @@ export function volumeWords(volume: VolumeStatus, nowMs: number): VolumeWords {
   return { name: volume.name, headline, ifAServerStops: stops, progress, trouble, toDo, second }
 }
 
-/** Said where this server's own clients wait although the volume works elsewhere. */
-const ownClients = (volume: VolumeStatus): string | null =>
-  volume.waiting === 'resync' ? 'Computers connected to this server wait until its copy is complete.' : null
+/** Said where the volume works elsewhere: what becomes of this server's own clients. */
+function ownClients({ via, waiting }: VolumeStatus): string | null {
+  if (via !== null) return `Computers connected to this server work through ${via}.`
+  return waiting === 'resync' ? 'Computers connected to this server wait until its copy is complete.' : null
+}
+
+/** Who is connected here, in a list; null: nobody. */
+export function clientsWords({ clients, via }: VolumeStatus): string | null {
+  if (clients.length === 0) return null
+  const named = clients.map(({ address, protocol }) => `${address} (${protocol.toUpperCase()})`).join(', ')
+  return via === null ? named : `${named}, served through ${via}`
+}
 
 /** All of it for one server: the most urgent headline first, the others counted. */
 export function statusWords(status: Status, nowMs: number): StatusWords {

@@ -227,6 +227,7 @@ export class EnginePort implements AgentPort {
     const { known } = volume.member
     const waiting = volume.member.waiting()
     const { asked, yielded } = volume.policing.counters()
+    const { via } = volume.service.passing
     const replicas = known.replicas.map(({ serverId }) => this.#replica(volume, serverId))
     return {
       id: known.volumeId,
@@ -249,6 +250,7 @@ export class EnginePort implements AgentPort {
       resync: this.#resync(volume),
       scrub: scrubStatus(volume),
       clients: [...volume.clients].map(({ description }) => ({ ...description })),
+      via: via === null ? null : this.#nameOf(via),
       nbd: this.#world.nbdUris(known.volumeName),
       snapshots: this.#snapshots(known.volumeName),
       counters: {

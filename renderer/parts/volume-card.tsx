@@ -3,7 +3,7 @@ import { IconArrowRight, IconPlugConnected, IconRefresh, IconSettings } from '@t
 import type { ErrorBody } from '../../agent/contract/errors.ts'
 import { formatBytes, formatSize } from '../../agent/contract/sizes.ts'
 import type { VolumeStatus } from '../../agent/contract/status.ts'
-import type { VolumeWords } from '../../agent/contract/words.ts'
+import { clientsWords, type VolumeWords } from '../../agent/contract/words.ts'
 import { ErrorNote } from './error-note.tsx'
 import { headlineLook, Mark } from './mark.tsx'
 import { Panel } from './panel.tsx'
@@ -101,18 +101,14 @@ export function VolumeCard(props: {
 
 /** Plain facts under the list of copies, from this server's own knowledge. */
 function Facts(props: { volume: VolumeStatus; thisServerId: string }) {
-  const { arbiter, clients, counters, scrub, snapshots, writeThrough } = props.volume
+  const { arbiter, counters, scrub, snapshots, writeThrough } = props.volume
   const away = arbiter.reachable ? '' : ', does not answer'
   return (
     <dl className={css.facts}>
       <dt>Decides in a dispute</dt>
       <dd>{arbiter.kind === 'witness' ? `tiebreaker ${arbiter.serverName}${away}` : `${arbiter.serverName}${away}`}</dd>
       <dt>Connected here</dt>
-      <dd>
-        {clients.length === 0
-          ? 'no computer yet'
-          : clients.map((client) => `${client.address} (${client.protocol.toUpperCase()})`).join(', ')}
-      </dd>
+      <dd>{clientsWords(props.volume) ?? 'no computer yet'}</dd>
       {snapshots.length > 0 && (
         <>
           <dt>Snapshots</dt>

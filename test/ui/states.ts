@@ -66,6 +66,7 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
     unreadablePieces: 0,
   },
   clients: [{ protocol: 'nbd', address: '192.168.1.50' }],
+  via: null,
   nbd: {
     tcp: 'nbd://192.168.1.11:10809/fileserver',
     unix: 'nbd+unix:///fileserver?socket=/var/lib/mirrorbay/nbd.sock',
@@ -294,6 +295,7 @@ export const states = {
         folder: 'disk2',
         serving: false,
         waiting: 'resync',
+        via: 'nas-2',
         survives: [],
         replicas: [replica('nas-1', { state: 'out', reason: 'disk-failed', sinceMs: minutesAgo(3) }), replica('nas-2')],
       }),

@@ -3,7 +3,14 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import fc from 'fast-check'
 import { replicaState, type Status, type VolumeStatus, waitingFor } from '../../../agent/contract/status.ts'
-import { headlineOf, headlines, mayStop, statusWords, volumeWords } from '../../../agent/contract/words.ts'
+import {
+  clientsWords,
+  headlineOf,
+  headlines,
+  mayStop,
+  statusWords,
+  volumeWords,
+} from '../../../agent/contract/words.ts'
 import { idOf, replica, statusOf, volume } from '../control/recording-port.ts'
 
 const nowMs = new Date(2026, 10, 22, 15, 0).getTime()
@@ -120,6 +127,18 @@ test('the words of each state, as people read them', () => {
       },
       'Catching up | taking its place - 99 %. nas-2 is being brought up to date. Computers connected to this server ' +
         'wait until its copy is complete. If nas-1 stops, work waits for it: it has the only complete copy.',
+    ],
+    [
+      {
+        serving: false,
+        waiting: 'disk',
+        via: 'nas-1',
+        replicas: [replica('nas-1'), replica('nas-2', { state: 'out', reason: 'disk-failed' })],
+        survives: [],
+      },
+      'One copy | nas-2 lost its copy to a failed disk: new data is not mirrored there. Computers connected to this ' +
+        'server work through nas-1. If nas-1 stops, work waits for it: it has the only complete copy. Replace the ' +
+        'failed disk of nas-2.',
     ],
     [
       { serving: false, waiting: 'split-brain' },
@@ -265,4 +284,17 @@ test('a server without volumes says what comes next', () => {
   assert.match(say({ peers: peers({ connected: false }) }).second, /nas-2 does not answer/)
   assert.match(say({ peers: [] }).second, /no second server/)
   assert.match(say({ server: { ...facts.server, role: 'tiebreaker' } }).second, /is a tiebreaker/)
+})
+
+test('who is connected is listed, and through which server it is served', () => {
+  const clients = [
+    { protocol: 'nbd', address: '10.0.0.7:9' },
+    { protocol: 'nbd', address: 'unix socket' },
+  ]
+  assert.equal(clientsWords(volume({ clients: [] })), null)
+  assert.equal(clientsWords(volume({ clients })), '10.0.0.7:9 (NBD), unix socket (NBD)')
+  assert.equal(
+    clientsWords(volume({ clients, via: 'nas-1' })),
+    '10.0.0.7:9 (NBD), unix socket (NBD), served through nas-1',
+  )
 })

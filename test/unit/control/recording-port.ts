@@ -68,6 +68,7 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
     resync: null,
     scrub: { progress: null, startedMs: null, endedMs: 0, readBytes: 0, repairedBytes: 0, unreadablePieces: 0 },
     clients: [],
+    via: null,
     nbd: { tcp: 'nbd://127.0.0.1:10809/office', unix: null },
     snapshots: [],
     counters: {
