@@ -158,7 +158,7 @@ export class CoreStore implements Store {
     const commits = count.next()
     yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
     count.ended(commits)
-    yield* store.#replicas.removeStrays()
+    yield* store.#replicas.confirmPast()
     if (previousEnd !== 'clean') store.#countAllDirty()
     yield* wait((done) => store.#slots.measureSpace(() => done(null)))
     store.#slots.begin()

@@ -102,7 +102,7 @@ export class MemoryIndexDisk {
         this.#files.call(
           false,
           () => undefined,
-          (error) => done(error, this.#contents()),
+          (error) => done(error, this.contents()),
         ),
       commit: (batch, done) =>
         inTurn((finished) => {
@@ -130,7 +130,8 @@ export class MemoryIndexDisk {
     }
   }
 
-  #contents(): IndexContents {
+  /** Everything that was committed, synced or not. */
+  contents(): IndexContents {
     const now = this.#durable?.copy() ?? new IndexTables('')
     for (const batch of this.#commits) now.apply(batch)
     return now.contents()

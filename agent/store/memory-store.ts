@@ -5,6 +5,7 @@
 import { lifeClock } from '../kit/life-clock.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
 import { type CoreStore, openCore } from './core.ts'
+import type { IndexContents } from './index.ts'
 import { type DiskFault, type DiskTuning, MemoryFiles } from './memory-files.ts'
 import { MemoryIndexDisk } from './memory-index.ts'
 import type { Store } from './replica.ts'
@@ -78,6 +79,11 @@ export class MemoryDisk {
       index()
       this.#boot = this.#random.id()
     }
+  }
+
+  /** What its index says, unsynced commits included. */
+  indexContents(): IndexContents {
+    return this.#index.contents()
   }
 
   /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */

@@ -316,10 +316,12 @@ export class ReplicaSet {
   }
 
   /** At opening, once the count stands in run.json. */
-  *removeStrays(): Steps<void> {
+  *confirmPast(): Steps<void> {
     const { files, index } = this.#parts
-    if (this.#strays.length === 0) return
-    // A killed run's deletion may stand in the page cache only: after a power cut the volume is back and needs its marks.
+    const hasImages = this.all().some(({ parts }) => !parts.images.isEmpty)
+    if (this.#strays.length === 0 && !hasImages) return
+    // What a killed run committed may stand in the page cache only. After a power cut a deleted volume would be back and
+    // need its marks; an image that is leaving would be there again, and its slots must not have been written meanwhile.
     yield* wait((done) => index.sync(done))
     for (const path of this.#strays) yield* wait((done) => files.remove(path, done))
   }

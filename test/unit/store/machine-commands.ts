@@ -3,34 +3,16 @@ import assert from 'node:assert/strict'
 import fc from 'fast-check'
 import type { VolumeId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
-import { type Change, type ChangeKind, fill, VolumeModel } from './machine-model.ts'
-import { closeAndOpen, idOf, ok, type Plan, reopen, there, verify } from './machine-plan.ts'
-import type { Call, MachineWorld } from './machine-worlds.ts'
+import type { ChangeKind } from './machine-change.ts'
+import { Command } from './machine-command.ts'
+import { imageCommands } from './machine-image-commands.ts'
+import { VolumeModel } from './machine-model.ts'
+import { beginChange, closeAndOpen, idOf, ok, type Plan, reopen, there, verify } from './machine-plan.ts'
+import type { MachineWorld } from './machine-worlds.ts'
 
 const { blockBytes, extentBytes, regionBytes } = limits
 /** A second region with a last extent that is cut short; and a small volume. */
 const sizes = [regionBytes + extentBytes + 3 * blockBytes, 3 * extentBytes]
-
-class Command implements fc.AsyncCommand<Plan, MachineWorld> {
-  readonly #words: string
-  readonly #check: (plan: Plan) => boolean
-  readonly #run: (plan: Plan, world: MachineWorld) => Promise<void>
-  constructor(words: string, check: (plan: Plan) => boolean, run: (plan: Plan, world: MachineWorld) => Promise<void>) {
-    this.#words = words
-    this.#check = check
-    this.#run = run
-  }
-  check(plan: Plan): boolean {
-    return this.#check(plan)
-  }
-  async run(plan: Plan, world: MachineWorld): Promise<void> {
-    await this.#run(plan, world)
-    plan.mustBeRight()
-  }
-  toString(): string {
-    return this.#words
-  }
-}
 
 // --- changes and reads ----------------------------------------------------------------------------------------------
 
@@ -88,33 +70,7 @@ const changes = fc
           const model = plan.volumes.get(id)
           assert.ok(model)
           const [from, to] = rangeOf(model, at)
-          if (kind === 'write') plan.value += 1
-          const change: Change & { isRead: boolean } = {
-            kind,
-            from,
-            to,
-            value: kind === 'write' ? plan.value : 0,
-            isRead: false,
-            sizeBytes: model.sizeBytes,
-          }
-          model.busy.add(change)
-          model.began(change, plan.now)
-          const call: Call =
-            kind === 'write'
-              ? { kind, id, from, bytes: fill(change.value, from, to) }
-              : { kind, id, from, length: to - from }
-          const isFull = plan.isFull
-          plan.begin(world, call, model, async ({ failure }) => {
-            if (failure === null) {
-              model.busy.delete(change)
-              return model.apply(change, plan.now)
-            }
-            assert.ok(failure === 'no-space' && (world.isTight || isFull || plan.isFull), `${kind} failed: ${failure}`)
-            const { failure: unreadable, data } = await world.ask({ kind: 'read', id, from, length: to - from })
-            assert.equal(unreadable, null)
-            model.busy.delete(change)
-            model.refused(change, Buffer.from(data), plan.now)
-          })
+          beginChange(plan, world, { id, model, kind, from, to })
           await world.pass(at.events)
         },
       ),
@@ -345,6 +301,7 @@ export function commands(canCut: boolean) {
     growth,
     growth,
     full,
+    ...imageCommands(canCut),
     plain('verify', verify),
     plain('closeAndOpen', closeAndOpen),
     kill,

@@ -1,32 +1,23 @@
 /**
- * The plain model of the state machine (machine.test.ts): for each volume a Buffer, and a set of facts about it. No
- * slots, no index, no files: only what the interface promises (replica.ts).
+ * The plain model of the state machine: for each volume a Buffer, and a set of facts about it. Only what is promised.
  */
 import assert from 'node:assert/strict'
 import { limits } from '../../../agent/limits.ts'
 import type { Grade, RegionFacts } from '../../../agent/store/replica.ts'
+import { type Change, fill } from './machine-change.ts'
+import { type ImageFacts, ImageModels } from './machine-images.ts'
 
 const { blockBytes, extentBytes, regionBytes } = limits
 const sectorBytes = 512
 const badness: Record<Grade, number> = { sound: 0, torn: 1, lossy: 2 }
 
 export type Ending = 'clean' | 'kill' | 'cut'
-export type ChangeKind = 'write' | 'zero' | 'keep' | 'discard'
-
-export interface Change {
-  readonly kind: ChangeKind
-  readonly from: number
-  readonly to: number
-  readonly value: number
-  /** Of the volume, when it was asked for. */
-  readonly sizeBytes: number
-}
-
 /** What one volume shows from outside. */
 export interface VolumeFacts {
   readonly sizeBytes: number
   readonly regions: readonly RegionFacts[]
   readonly allocatedBytes: number
+  readonly images: readonly ImageFacts[]
 }
 
 interface Region {
@@ -46,14 +37,6 @@ interface Region {
 interface Version {
   readonly bytes: Buffer
   readonly ended: number
-}
-
-/** Bytes that depend on the place too, so that a block that went astray shows. */
-export function fill(value: number, from: number, to: number): Buffer {
-  const bytes = Buffer.alloc(to - from)
-  if (value === 0) return bytes
-  for (let at = 0; at < bytes.length; at += 1) bytes[at] = 1 + ((value * 31 + ((from + at) >> 9) * 7 + from + at) % 255)
-  return bytes
 }
 
 const untouched = (): Region => ({
@@ -87,7 +70,8 @@ export class VolumeModel {
   }>()
   /** Calls under way of any kind. */
   open = 0
-  state: 'making' | 'there' | 'going' = 'making'
+  state: 'making' | 'there' | 'going' | 'wiping' = 'making'
+  readonly images = new ImageModels()
   /** A kill came before its making was told: a power cut may take it back until a sync has come that began later. */
   unsure: number | null = null
   /** Of sectors that a power cut may take back: what they may hold, oldest first. */
@@ -116,9 +100,12 @@ export class VolumeModel {
       this.mapped.delete(extent)
       this.touched.delete(extent)
     }
+    this.images.cutOff(sizeBytes)
   }
 
   isFree(from: number, to: number, isRead: boolean): boolean {
+    // S7: what is to change waits while an image is made.
+    if (!isRead && this.images.areChanging) return false
     const [first, end] = [Math.floor(from / blockBytes) * blockBytes, Math.ceil(to / blockBytes) * blockBytes]
     for (const other of this.busy) {
       if (isRead && other.isRead) continue
@@ -201,7 +188,19 @@ export class VolumeModel {
       else if (isUnsure) this.mapped.set(extent, 'perhaps')
       else if (isWhole && change.kind !== 'keep') this.mapped.delete(extent)
       if (this.mapped.get(extent) !== before) this.#mapChanges.set(extent, now)
+      this.#slot(change, extent, before !== undefined, now)
     }
+  }
+
+  /** Which slot it has now: what images hold is never changed. */
+  #slot({ kind }: Change, extent: number, hadOne: boolean, now: number): void {
+    const state = this.mapped.get(extent)
+    if (kind === 'write') this.images.written(extent, now)
+    else if (!hadOne) return
+    else if (state === undefined) this.images.unmapped(extent, now)
+    // A discard changes nothing of an extent of which it is told a part.
+    else if (state === 'perhaps') this.images.unsure(extent)
+    else if (kind !== 'discard') this.images.written(extent, now)
   }
 
   *#extents({ from, to }: Change): IterableIterator<[extent: number, isWhole: boolean]> {
@@ -229,6 +228,7 @@ export class VolumeModel {
       if (region.mark === 'off') Object.assign(region, { mark: 'either', grade: 'any' })
     for (const [extent] of this.#extents(change)) {
       if (!this.mapped.has(extent)) this.mapped.set(extent, 'perhaps')
+      this.images.unsure(extent)
     }
   }
 
@@ -242,6 +242,7 @@ export class VolumeModel {
       else if (last > 0) versions.splice(0, last)
     }
     for (const [extent, ended] of this.#mapChanges) if (ended < begun) this.#mapChanges.delete(extent)
+    this.images.synced(begun)
     for (const { region, stamp, ended } of this.#stampChanges) {
       const known = this.regions[region]
       if (known !== undefined && ended < begun) known.durableStamp = Math.max(known.durableStamp, stamp)
@@ -287,11 +288,13 @@ export class VolumeModel {
       extents >= least && extents <= states.length,
       `${extents} extents have a slot, known: ${least} to ${states.length}`,
     )
+    this.images.agree(shown.images)
   }
 
   /** After an end: what may be there now, apart from the bytes. */
   ended(ending: Ending, shown: VolumeFacts, now: number): void {
     this.#endedSize(ending, shown.sizeBytes, now)
+    this.images.ended(ending, shown.images, this.state === 'wiping')
     for (const change of this.busy) if (!change.isRead) this.#leftUnderWay(change)
     if (ending === 'cut') for (const extent of this.#mapChanges.keys()) this.mapped.set(extent, 'perhaps')
     const isQuiet = this.open === 0
@@ -311,10 +314,8 @@ export class VolumeModel {
         `after ${ending} region ${index} is ${JSON.stringify(facts)}, known: ${JSON.stringify(region)}`,
       )
     }
-    if (ending === 'cut') {
-      this.#mapChanges.clear()
-      this.#stampChanges.length = 0
-    }
+    if (ending === 'cut') this.#mapChanges.clear()
+    if (ending === 'cut') this.#stampChanges.length = 0
     this.unmarking.clear()
     this.open = 0
   }
@@ -331,9 +332,13 @@ export class VolumeModel {
   }
 
   #leftUnderWay(change: Change): void {
-    for (const region of this.around(change))
+    for (const region of this.around(change)) {
       if (region.mark === 'off') Object.assign(region, { mark: 'either', grade: 'any' })
-    for (const [extent] of this.#extents(change)) if (change.kind !== 'keep') this.mapped.set(extent, 'perhaps')
+    }
+    for (const [extent] of this.#extents(change)) {
+      if (change.kind !== 'keep') this.mapped.set(extent, 'perhaps')
+      if (this.mapped.has(extent)) this.images.unsure(extent)
+    }
   }
 
   #endedRegion(region: Region, facts: RegionFacts, ending: Ending, isQuiet: boolean, words: string): void {
@@ -383,6 +388,7 @@ export class VolumeModel {
       fill(change.value, first, end).copy(next, first - at)
       allowed.push(next)
     }
+    if (this.state === 'wiping') allowed.push(Buffer.alloc(sectorBytes))
     const isOne = allowed.some((bytes) => bytes.equals(sector))
     assert.ok(isOne, `after ${ending} the sector at ${at} holds what nobody wrote, or what was flushed is gone (W4)`)
     assert.ok(

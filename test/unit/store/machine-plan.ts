@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict'
 import { type VolumeId, volumeId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
+import { type Change, fill } from './machine-change.ts'
+import { bytesOf, type ImageModel } from './machine-images.ts'
 import type { Ending, VolumeModel } from './machine-model.ts'
-import type { Answer, Call, MachineWorld, Shown } from './machine-worlds.ts'
+import type { Answer, Call, HeldSlots, MachineWorld, Shown } from './machine-worlds.ts'
 
 const { extentBytes } = limits
 export const idOf = (number: number): VolumeId => volumeId(`${number + 1}`.repeat(32))
@@ -16,6 +18,8 @@ export class Plan {
   now = 0
   epoch = 0
   value = 0
+  /** Made so far: each has a name of its own. */
+  images = 0
   run = 0
   isFull = false
   /** The greatest count of commits that the store told (C12). */
@@ -79,6 +83,34 @@ export async function ok(world: MachineWorld, call: Call): Promise<Answer> {
   return answer
 }
 
+/** Nothing under way overlaps it (W3). */
+export function beginChange(
+  plan: Plan,
+  world: MachineWorld,
+  of: Pick<Change, 'kind' | 'from' | 'to'> & { readonly id: VolumeId; readonly model: VolumeModel },
+): void {
+  const { id, model, kind, from, to } = of
+  if (kind === 'write') plan.value += 1
+  const value = kind === 'write' ? plan.value : 0
+  const change = { kind, from, to, value, isRead: false, sizeBytes: model.sizeBytes }
+  model.busy.add(change)
+  model.began(change, plan.now)
+  const call: Call =
+    kind === 'write' ? { kind, id, from, bytes: fill(value, from, to) } : { kind, id, from, length: to - from }
+  const isFull = plan.isFull
+  plan.begin(world, call, model, async ({ failure }) => {
+    if (failure === null) {
+      model.busy.delete(change)
+      return model.apply(change, plan.now)
+    }
+    assert.ok(failure === 'no-space' && (world.isTight || isFull || plan.isFull), `${kind} failed: ${failure}`)
+    const { failure: unreadable, data } = await world.ask({ kind: 'read', id, from, length: to - from })
+    assert.equal(unreadable, null)
+    model.busy.delete(change)
+    model.refused(change, Buffer.from(data), plan.now)
+  })
+}
+
 const read = (world: MachineWorld, id: VolumeId, from: number, length: number): Promise<Answer> =>
   world.settle(world.ask({ kind: 'read', id, from, length }))
 
@@ -102,7 +134,56 @@ export async function verify(plan: Plan, world: MachineWorld): Promise<void> {
         `extent ${extent} reads otherwise than it was written`,
       )
     }
+    for (const image of model.images.all) await imageHolds(world, id, image)
   }
+}
+
+async function imageHolds(world: MachineWorld, id: VolumeId, { name, sizeBytes, bytes }: ImageModel): Promise<void> {
+  for (const extent of bytes.keys()) {
+    const from = extent * extentBytes
+    const to = Math.min(sizeBytes, from + extentBytes)
+    const { data } = await ok(world, { kind: 'readImage', id, name, from, length: to - from })
+    assert.ok(bytesOf({ bytes }, from, to).equals(data), `extent ${extent} of ${name} has changed`)
+  }
+}
+
+interface Space {
+  /** In use by volumes and images, each counted once. */
+  readonly slots: number
+  /** Of deleted images, not given back yet. */
+  readonly leaving: number
+  readonly availableSlots: number
+  /** What each image of a volume takes, in bytes. */
+  images(id: VolumeId): ReadonlyMap<string, number>
+}
+
+const passes = 2_000
+
+/** The law of space (machine-images.ts), with nothing under way, and when what was deleted before is given back. */
+export async function spaceIsRight(plan: Plan, world: MachineWorld): Promise<Space> {
+  await plan.idle(world)
+  let held = world.slots()
+  for (let pass = 0; held.leaving.size > 0; pass += 1) {
+    assert.ok(pass < passes, `${held.leaving.size} slots of deleted images are never given back`)
+    await world.pass(20)
+    held = world.slots()
+  }
+  const { shown } = await ok(world, { kind: 'look' })
+  told(shown, held)
+  const images = (id: VolumeId) =>
+    new Map((shown.volumes.get(id)?.images ?? []).map(({ name, allocatedBytes }) => [name, allocatedBytes]))
+  return { slots: held.mapped.size, leaving: held.leaving.size, availableSlots: shown.availableSlots, images }
+}
+
+/** The slots in use are those that volumes and images say they take. */
+function told(shown: Shown, { mapped, leaving, doubtful }: HeldSlots): void {
+  let bytes = 0
+  for (const { allocatedBytes, images } of shown.volumes.values()) {
+    bytes += images.reduce((sum, image) => sum + image.allocatedBytes, allocatedBytes)
+  }
+  assert.equal(mapped.size * extentBytes, bytes, 'slots in use, and what volumes and images say they take')
+  const both = doubtful.filter((slot) => mapped.has(slot) || leaving.has(slot))
+  assert.deepEqual(both, [], 'slots that are held and in doubt')
 }
 
 const endNames = { clean: 'clean', kill: 'torn', cut: 'lossy' } as const
@@ -133,7 +214,6 @@ export async function reopen(plan: Plan, world: MachineWorld, ending: Ending): P
     }
     if (model.state === 'making') model.unsure = ending === 'kill' ? plan.now : null
     if (ending === 'cut') model.unsure = null
-    model.state = 'there'
     model.ended(ending, facts, plan.now)
     for (const extent of model.touched) {
       const from = extent * extentBytes
@@ -142,6 +222,7 @@ export async function reopen(plan: Plan, world: MachineWorld, ending: Ending): P
       plan.now += 1
       model.found(extent, Buffer.from(data), ending, facts, plan.now)
     }
+    model.state = 'there'
     model.busy.clear()
   }
   await verify(plan, world)
@@ -152,18 +233,7 @@ export async function closeAndOpen(plan: Plan, world: MachineWorld): Promise<voi
   await ok(world, { kind: 'full', isFull: false })
   const { shown } = await ok(world, { kind: 'close' })
   plan.known(shown)
-  const slots = world.slots()
+  told(shown, world.slots())
   await world.kill()
-  if (slots !== null) {
-    const free = new Set(slots.doubtful)
-    const allocated = [...shown.volumes.values()].reduce((bytes, facts) => bytes + facts.allocatedBytes, 0)
-    assert.equal(slots.mapped.length * extentBytes, allocated, 'mapped slots and allocated bytes')
-    assert.equal(new Set(slots.mapped).size, slots.mapped.length, 'a slot that two extents hold')
-    assert.deepEqual(
-      slots.mapped.filter((slot) => free.has(slot)),
-      [],
-      'slots that are mapped and in doubt',
-    )
-  }
   await reopen(plan, world, 'clean')
 }

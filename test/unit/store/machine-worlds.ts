@@ -11,8 +11,9 @@ import { fileURLToPath } from 'node:url'
 import Database from 'better-sqlite3'
 import type { VolumeId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
+import type { IndexContents, IndexImage, IndexVolume, RegionRow } from '../../../agent/store/index.ts'
 import { MemoryDisk } from '../../../agent/store/memory-store.ts'
-import type { Store, StoreFailure, StoreReadFailure } from '../../../agent/store/replica.ts'
+import type { ImageRefusal, Store, StoreFailure, StoreReadFailure } from '../../../agent/store/replica.ts'
 import type { VolumeFacts } from './machine-model.ts'
 import { quiet, seeded, temporaryFolder, VirtualClock } from './world.ts'
 
@@ -32,6 +33,17 @@ export type Call =
   | { readonly kind: 'create'; readonly id: VolumeId; readonly sizeBytes: number }
   | { readonly kind: 'grow'; readonly id: VolumeId; readonly sizeBytes: number }
   | { readonly kind: 'delete'; readonly id: VolumeId }
+  | { readonly kind: 'wipe'; readonly id: VolumeId }
+  | { readonly kind: 'prepare'; readonly id: VolumeId }
+  | { readonly kind: 'image'; readonly id: VolumeId; readonly name: string }
+  | { readonly kind: 'deleteImage'; readonly id: VolumeId; readonly name: string }
+  | {
+      readonly kind: 'readImage'
+      readonly id: VolumeId
+      readonly name: string
+      readonly from: number
+      readonly length: number
+    }
   | { readonly kind: 'put'; readonly value: number }
   | { readonly kind: 'look' }
   | { readonly kind: 'full'; readonly isFull: boolean }
@@ -44,11 +56,13 @@ export interface Shown {
   readonly foundCommitCount: number
   readonly commitCount: number
   readonly record: unknown
+  /** What the disk can still hold; 0 without a volume. Of a real disk others take, too. */
+  readonly availableSlots: number
   readonly volumes: ReadonlyMap<VolumeId, VolumeFacts>
 }
 
 export interface Answer {
-  readonly failure: StoreFailure | StoreReadFailure | null
+  readonly failure: StoreFailure | StoreReadFailure | ImageRefusal | 'no-image' | null
   readonly data: Uint8Array
   /** At the moment of the answer. */
   readonly shown: Shown
@@ -67,19 +81,62 @@ export interface MachineWorld {
   settle<T>(promise: Promise<T>): Promise<T>
   kill(): Promise<void>
   cut(): Promise<void>
-  /** Of a closed store: slots that are mapped, and slots in doubt; null where nobody can look. */
-  slots(): { readonly mapped: readonly number[]; readonly doubtful: readonly number[] } | null
+  /** What the index says, when nothing is under way. */
+  slots(): HeldSlots
   end(): Promise<void>
+}
+
+export interface HeldSlots {
+  /** In use by volumes, and by images that are there: each once. */
+  readonly mapped: ReadonlySet<number>
+  /** Only of images that were deleted: they are being given back. */
+  readonly leaving: ReadonlySet<number>
+  readonly doubtful: readonly number[]
+}
+
+type Rows = Pick<IndexContents, 'volumes' | 'images' | 'regions' | 'groups'>
+
+/** @throws when a slot is held for two extents */
+function heldSlots({ volumes, images, regions, groups }: Rows): HeldSlots {
+  const volumeOf = new Map(volumes.map(({ number }) => [number, number]))
+  for (const { number, volume } of images) volumeOf.set(number, volume)
+  const leaving = new Set(images.filter((image) => image.leaving).map(({ number }) => number))
+  const [mapped, left] = [new Set<number>(), new Set<number>()]
+  const holders = new Map<number, string>()
+  for (const { volume, region, slots } of regions) {
+    const row = Buffer.from(slots ?? [])
+    for (let at = 0; at < row.length / 4; at += 1) {
+      const slot = row.readUInt32LE(at * 4) - 1
+      if (slot < 0) continue
+      const holder = `extent ${region * 64 + at} of volume ${volumeOf.get(volume)}`
+      assert.equal(holders.get(slot) ?? holder, holder, `slot ${slot} is held twice`)
+      holders.set(slot, holder)
+      if (leaving.has(volume)) left.add(slot)
+      else mapped.add(slot)
+    }
+  }
+  for (const slot of mapped) left.delete(slot)
+  const doubtful = groups.flatMap(({ group, doubtful: bits }) =>
+    Array.from({ length: 4096 }, (_, at) => ((((bits ?? [])[at >> 3] ?? 0) >> (at & 7)) & 1 ? group * 4096 + at : -1)),
+  )
+  return { mapped, leaving: left, doubtful: doubtful.filter((slot) => slot >= 0) }
 }
 
 export function show(store: Store): Shown {
   const volumes = new Map<VolumeId, VolumeFacts>()
   for (const replica of store.replicas()) {
     const regions = Array.from({ length: replica.regionCount }, (_, index) => replica.region(index))
-    volumes.set(replica.volumeId, { regions, allocatedBytes: replica.allocatedBytes(), sizeBytes: replica.sizeBytes })
+    const images = store.images(replica.volumeId).map((image) => {
+      const { name, sizeBytes } = image
+      return { name, sizeBytes, allocatedBytes: image.allocatedBytes() }
+    })
+    const { sizeBytes } = replica
+    volumes.set(replica.volumeId, { regions, images, allocatedBytes: replica.allocatedBytes(), sizeBytes })
   }
   const { run, previousEnd, foundCommitCount, commitCount } = store
-  return { run, previousEnd, foundCommitCount, commitCount, record: store.records.get('config'), volumes }
+  const availableSlots = store.replicas()[0]?.availableSlots() ?? 0
+  const record = store.records.get('config')
+  return { run, previousEnd, foundCommitCount, commitCount, record, availableSlots, volumes }
 }
 
 /** Begins the call. @param setFull the disk of the store takes nothing new, or does again */
@@ -101,6 +158,15 @@ export function carryOut(
   if (call.kind === 'create') return store.createReplica(call.id, call.sizeBytes, (failure) => done(failure))
   if (call.kind === 'grow') return store.growReplica(call.id, call.sizeBytes, done)
   if (call.kind === 'delete') return store.deleteReplica(call.id, done)
+  if (call.kind === 'wipe') return store.wipeReplica(call.id, () => undefined, done)
+  if (call.kind === 'prepare') return store.prepareImage(call.id, done)
+  if (call.kind === 'image') return store.createImage(call.id, call.name, 5, (failure) => done(failure))
+  if (call.kind === 'deleteImage') return store.deleteImage(call.id, call.name, done)
+  if (call.kind === 'readImage') {
+    const image = store.images(call.id).find(({ name }) => name === call.name)
+    assert.ok(image, `there is no image ${call.name}`)
+    return image.read(call.from, call.length, done)
+  }
   const replica = store.replicas().find(({ volumeId }) => volumeId === call.id)
   assert.ok(replica, `${call.kind}: there is no volume ${call.id}`)
   if (call.kind === 'write') replica.write(call.from, [call.bytes], call.bytes.length, done)
@@ -164,8 +230,8 @@ export class MemoryWorld implements MachineWorld {
     this.#disk.powerCut()
   }
 
-  slots(): null {
-    return null
+  slots(): HeldSlots {
+    return heldSlots(this.#disk.indexContents())
   }
 
   async end(): Promise<void> {
@@ -260,16 +326,23 @@ export class ProcessWorld implements MachineWorld {
     throw new Error('the machine of this store goes on')
   }
 
-  slots(): { readonly mapped: readonly number[]; readonly doubtful: readonly number[] } {
-    const database = new Database(path.join(this.#folder.dir, 'index.db'))
+  slots(): HeldSlots {
+    const database = new Database(path.join(this.#folder.dir, 'index.db'), { readonly: true })
     try {
-      const rows = database.prepare('SELECT slots FROM regions').pluck().all() as Buffer[] // FORMAT.md
-      const mapped = rows.flatMap((row) => Array.from({ length: 64 }, (_, at) => row.readUInt32LE(at * 4) - 1))
-      const groups = database.prepare('SELECT number, doubtful FROM slotGroups').raw().all() as [number, Buffer][] // FORMAT.md
-      const doubtful = groups.flatMap(([group, bits]) =>
-        Array.from({ length: 4096 }, (_, at) => (((bits[at >> 3] ?? 0) >> (at & 7)) & 1 ? group * 4096 + at : -1)),
-      )
-      return { mapped: mapped.filter((slot) => slot >= 0), doubtful: doubtful.filter((slot) => slot >= 0) }
+      // One moment of all tables. Columns of FORMAT.md.
+      const read = database.transaction(() => {
+        const rows = (table: string) => database.prepare(`SELECT * FROM ${table}`).all()
+        const images = (rows('images') as (Omit<IndexImage, 'leaving'> & { leaving: number })[]).map((row) => ({
+          ...row,
+          leaving: row.leaving !== 0,
+        }))
+        const groups = (rows('slotGroups') as { number: number; doubtful: Buffer }[]).map(({ number, doubtful }) => ({
+          group: number,
+          doubtful,
+        }))
+        return { volumes: rows('volumes') as IndexVolume[], images, regions: rows('regions') as RegionRow[], groups }
+      })
+      return heldSlots(read())
     } finally {
       database.close()
     }

@@ -40,8 +40,8 @@ describe('a store is a Buffer and a few facts', () => {
   })
 
   it('on files and SQLite, with kills', async () => {
-    const lives = fc.commands(commands(false), { maxCommands: 80, size: 'max' })
-    const numRuns = rounds({ short: 3, full: 150, long: 1_500 })
+    const lives = fc.commands(commands(false), { maxCommands: 60, size: 'max' })
+    const numRuns = rounds({ short: 2, full: 150, long: 1_500 })
     await fc.assert(
       fc.asyncProperty(lives, (all) => live(all, new ProcessWorld())),
       { numRuns, seed },
