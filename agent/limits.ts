@@ -197,6 +197,13 @@ export const limits = {
   copyPieceBytes: 1 * MiB,
   /** Pieces under way at once. */
   copyPieces: 4,
+  /** Asks for permission of one volume under way to one server: well above the requests that a volume executes, since an ask
+   * stays when its request could begin by another grant. */
+  policeAsks: 16_384,
+  /** Pieces that the map of what one server granted may have (16 bytes each); beyond, all of it is asked for anew (P1). */
+  heldPieces: 16_384,
+  /** Grants to one server between which none of one's own uses began: then the next grow over what was used last (W7). */
+  quietGrants: 8,
   /** Writes of one server from its oldest unconfirmed one to its newest: as many names another one may have to tell (C7). */
   unconfirmedWrites: 2_048,
   /** Ranges of regions in one message: what is in doubt, or marked (C2, C4). */
@@ -282,6 +289,7 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.diskOverdueMs < of.memberOverdueMs, 'a server judges its own disk before others judge it')
   check(of.memberOverdueMs < of.repairAnswerMs, 'who is hung is out before a repair gives up on it')
   check(of.unconfirmedWrites > of.volumeRequests, 'a volume executes as many writes as it may')
+  check(of.policeAsks >= 8 * of.volumeRequests, 'asks under way stay below their limit')
   check(3 * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes, 'what a member tells fits a message')
   check(of.creditSlots * of.extentBytes >= 2 * of.volumeBytes, 'writes under way find credit while more is on its way')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')

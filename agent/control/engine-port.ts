@@ -226,7 +226,7 @@ export class EnginePort implements AgentPort {
   #volume(volume: Volume): VolumeStatus {
     const { known } = volume.member
     const waiting = volume.member.waiting()
-    const { asked, yielded } = volume.policing.counters()
+    const { asksSent: asked, grantsSent: yielded } = volume.policing.counters
     const { via } = volume.service.passing
     const replicas = known.replicas.map(({ serverId }) => this.#replica(volume, serverId))
     return {

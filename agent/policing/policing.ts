@@ -5,7 +5,9 @@
  * each other.
  */
 import type { ServerId } from '../kit/ids.ts'
-import { type Ask, Permission, type PermissionWorld } from './permission.ts'
+import type { Ask } from './asks.ts'
+import type { Peer } from './peer.ts'
+import { type Grant, Permission, type PermissionCounters, type PermissionWorld } from './permission.ts'
 import { Ranges } from './ranges.ts'
 import type { Use } from './use.ts'
 
@@ -14,8 +16,8 @@ export class Policing {
   readonly #permission: Permission
 
   constructor(world: PermissionWorld) {
-    this.#permission = new Permission(world)
     this.#ranges = new Ranges((use) => this.#permission.use(use))
+    this.#permission = new Permission(world, this.#ranges.index)
   }
 
   /** Begins the use when it has priority over every other pending one for its range (W2), perhaps at once. */
@@ -51,12 +53,21 @@ export class Policing {
     this.#permission.onAsk(from, ask)
   }
 
-  onGrant(from: ServerId, grant: Ask): void {
+  onGrant(from: ServerId, grant: Grant): void {
     this.#permission.onGrant(from, grant)
   }
 
-  counters(): { asked: number; yielded: number; waiting: number } {
-    const { asksSent, grantsSent, waiting } = this.#permission
-    return { asked: asksSent, yielded: grantsSent, waiting }
+  get counters(): Readonly<PermissionCounters> {
+    return this.#permission.counters
+  }
+
+  /** What this server knows of its permissions towards each other server of the session. */
+  get peers(): readonly Peer[] {
+    return this.#permission.peers
+  }
+
+  /** Uses that wait for other servers, in no order. */
+  get waiting(): ReadonlySet<Use> {
+    return this.#permission.waiting
   }
 }

@@ -8,11 +8,15 @@ import { type MirrorBody, type MirrorMessageKind, mirrorMessages } from '../mirr
 import { type HostBody, type HostMessageKind, hostMessages, isHostKind } from './host-messages.ts'
 import type { Volume } from './volume.ts'
 
+const block = z.number().int().min(0)
 const police = z.object({
   session: z.number().int().min(1),
   mode: z.enum(['shared', 'exclusive']),
+  firstBlock: block,
+  lastBlock: block,
   time: z.number().int().min(0),
 })
+const policeGrant = police.extend({ asked: z.number().int().min(0) })
 
 const isMemberKind = (kind: string): kind is MemberMessageKind => Object.hasOwn(memberMessages, kind)
 const isMirrorKind = (kind: string): kind is MirrorMessageKind => Object.hasOwn(mirrorMessages, kind)
@@ -41,16 +45,17 @@ export function routeControl(
   return true
 }
 
-function routePolice(volume: Volume, from: ServerId, kind: string, body: unknown): boolean {
-  const parsed = police.safeParse(body)
-  if (!parsed.success) return false
-  const { session, mode, time } = parsed.data
+function routePolice(volume: Volume, from: ServerId, kind: 'police.ask' | 'police.grant', body: unknown): boolean {
+  const ask = kind === 'police.ask' ? police.safeParse(body).data : null
+  const grant = kind === 'police.grant' ? policeGrant.safeParse(body).data : null
+  const session = (ask ?? grant)?.session
+  if (session === undefined) return false
   const phase = volume.member.phase
   const formed = phase === 'open' || phase === 'recorded'
   // E1: permissions belong to one session; whoever is in another one asks again there (P3).
   if (!formed || volume.member.session?.number !== session) return true
-  if (kind === 'police.ask') volume.policing.onAsk(from, { mode, time })
-  else volume.policing.onGrant(from, { mode, time })
+  if (ask) volume.policing.onAsk(from, ask)
+  if (grant) volume.policing.onGrant(from, grant)
   return true
 }
 

@@ -24,7 +24,8 @@ import { Resync } from '../mirror/resync.ts'
 import { Settler } from '../mirror/settler.ts'
 import { Space } from '../mirror/space.ts'
 import { SpaceGiver } from '../mirror/space-giver.ts'
-import type { Ask } from '../policing/permission.ts'
+import type { Ask } from '../policing/asks.ts'
+import type { Grant } from '../policing/permission.ts'
 import { Policing } from '../policing/policing.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { beatOf } from './beat.ts'
@@ -364,7 +365,7 @@ export class Volume implements MemberHost, BlockDevice {
     return origin === this.world.self ? this.outgoing.lowWater : this.incoming.lowWaterOf(origin)
   }
 
-  #sendPolice(peer: ServerId, kind: 'police.ask' | 'police.grant', body: Ask): void {
+  #sendPolice(peer: ServerId, kind: 'police.ask' | 'police.grant', body: Ask | Grant): void {
     const session = this.member.session?.number ?? 0
     this.world.links.send(peer, { type: 'control', kind, body: { ...body, volume: this.world.volumeId, session } })
   }

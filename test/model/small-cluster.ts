@@ -4,7 +4,8 @@
  * same. What is checked after each step is said in words as a breach.
  */
 import { type ServerId, serverId } from '../../agent/kit/ids.ts'
-import type { Ask } from '../../agent/policing/permission.ts'
+import type { Ask } from '../../agent/policing/asks.ts'
+import type { Grant } from '../../agent/policing/permission.ts'
 import type { Policing } from '../../agent/policing/policing.ts'
 import { conflicts, type Mode, Use } from '../../agent/policing/use.ts'
 import { type PolicingClass, stateOf } from './opened.ts'

@@ -1,7 +1,10 @@
 /** Uses that record what happens to them, and a few servers' permissions joined by queues that keep their order. */
 import { type ServerId, serverId } from '../../../agent/kit/ids.ts'
-import { type Ask, Permission } from '../../../agent/policing/permission.ts'
-import { type Mode, Use } from '../../../agent/policing/use.ts'
+import type { Ask } from '../../../agent/policing/asks.ts'
+import type { Grant } from '../../../agent/policing/permission.ts'
+import { Policing } from '../../../agent/policing/policing.ts'
+import { overlaps } from '../../../agent/policing/span-index.ts'
+import { conflicts, type Mode, Use } from '../../../agent/policing/use.ts'
 
 export const idOf = (index: number): ServerId => serverId(String(index + 1).repeat(32))
 
@@ -20,12 +23,12 @@ export class TestUse extends Use {
   }
 }
 
-type Told = { readonly kind: 'ask' | 'grant'; readonly body: Ask }
+type Told = { readonly kind: 'ask'; readonly body: Ask } | { readonly kind: 'grant'; readonly body: Grant }
 
 /** One server: its machine, its Lamport clock, its uses. */
 export class Station {
   readonly id: ServerId
-  readonly permission: Permission
+  readonly policing: Policing
   readonly active = new Set<TestUse>()
   readonly waiting = new Set<TestUse>()
   time = 0
@@ -33,7 +36,7 @@ export class Station {
 
   constructor(id: ServerId, send: (to: ServerId, told: Told) => void) {
     this.id = id
-    this.permission = new Permission({
+    this.policing = new Policing({
       self: id,
       sendAsk: (to, body) => send(to, { kind: 'ask', body }),
       sendGrant: (to, body) => send(to, { kind: 'grant', body }),
@@ -47,19 +50,26 @@ export class Station {
     })
   }
 
-  use(mode: Mode): TestUse {
-    const use = new TestUse(mode, 0, 4096, () => {
+  /** @param firstBlock @param blocks how many */
+  use(mode: Mode, firstBlock = 0, blocks = 1): TestUse {
+    const use = new TestUse(mode, firstBlock * 4096, blocks * 4096, () => {
       this.waiting.delete(use)
       this.active.add(use)
     })
     this.waiting.add(use)
-    this.permission.use(use)
+    this.policing.acquire(use)
     return use
+  }
+
+  /** What it was granted by the other one and may use. */
+  towards(other: Station): { firstBlock: number; lastBlock: number; rank: number }[] {
+    const peer = this.policing.peers.find(({ id }) => id === other.id)
+    return peer?.hasAnswered ? [...peer.holds] : []
   }
 
   release(use: TestUse): void {
     this.active.delete(use)
-    this.permission.release(use)
+    this.policing.release(use)
   }
 }
 
@@ -84,13 +94,13 @@ export class Cluster {
     this.queues.clear()
     for (const station of this.stations) {
       station.isOpen = false
-      station.permission.startSession(this.stations.filter((other) => other !== station).map((other) => other.id))
+      station.policing.startSession(this.stations.filter((other) => other !== station).map((other) => other.id))
     }
   }
 
   open(station: Station): void {
     station.isOpen = true
-    station.permission.openSession()
+    station.policing.openSession()
   }
 
   startOpen(): this {
@@ -104,12 +114,11 @@ export class Cluster {
     this.queues.clear()
     for (const station of this.stations) {
       station.isOpen = false
-      station.permission.endSession()
+      station.policing.endSession()
       for (const use of [...station.active]) {
         station.active.delete(use)
         station.waiting.add(use)
-        station.permission.release(use)
-        station.permission.use(use)
+        station.policing.again(use)
       }
     }
   }
@@ -126,8 +135,8 @@ export class Cluster {
     const sender = this.stations.find(({ id }) => id === from)
     if (told === undefined || station === undefined || sender === undefined) return false
     this.delivered += 1
-    if (told.kind === 'ask') station.permission.onAsk(sender.id, told.body)
-    else station.permission.onGrant(sender.id, told.body)
+    if (told.kind === 'ask') station.policing.onAsk(sender.id, told.body)
+    else station.policing.onGrant(sender.id, told.body)
     return true
   }
 
@@ -143,11 +152,33 @@ export class Cluster {
     throw new Error('still moving after 10,000 steps')
   }
 
-  /** @returns words about a breach of mutual exclusion, or null */
+  /** @returns words about a breach of mutual exclusion, block by block, or null */
   breach(): string | null {
-    const using = this.stations.filter((station) => station.active.size > 0)
-    const writing = using.filter((station) => [...station.active].some((use) => use.mode === 'exclusive'))
-    if (writing.length === 0 || using.length === 1) return null
-    return `${writing[0]?.id} writes while ${using.length} servers use the volume`
+    const active = this.stations.flatMap((station) => [...station.active].map((use) => ({ station, use })))
+    for (const one of active) {
+      for (const other of active) {
+        if (one === other || !conflicts(one.use.mode, other.use.mode) || !overlaps(one.use, other.use)) continue
+        return `${one.station.id} ${one.use.mode} while ${other.station.id} ${other.use.mode}`
+      }
+    }
+    return this.#heldByTwo()
+  }
+
+  /** P5: what one of two servers was granted, the other one does not hold against it. */
+  #heldByTwo(): string | null {
+    for (const one of this.stations) {
+      for (const other of this.stations) {
+        if (one.id >= other.id) continue
+        const [ours, theirs] = [one.towards(other), other.towards(one)]
+        for (const mine of ours) {
+          for (const its of theirs) {
+            if (overlaps(mine, its) && mine.rank + its.rank > 2) {
+              return `${one.id} holds ${mine.rank} of ${mine.firstBlock}-${mine.lastBlock}, ${other.id} ${its.rank} of ${its.firstBlock}-${its.lastBlock}`
+            }
+          }
+        }
+      }
+    }
+    return null
   }
 }
