@@ -108,6 +108,28 @@ export const deletedVolumeStatus = z.object({
   wiping: z.object({ doneBytes: z.number(), totalBytes: z.number() }).nullable(),
 })
 
+/** Who may write where, as this server knows it, and what waits for its turn. */
+export const policingStatus = z.object({
+  /** The volume in equal stretches, from its beginning: how many bytes of each this server may write, or only read, without asking
+   * another one. */
+  stretchBytes: z.number(),
+  exclusiveBytes: z.array(z.number()),
+  sharedBytes: z.array(z.number()),
+  /** Requests of clients at this server that wait for their turn; milliseconds that the oldest one has waited. */
+  queued: z.number(),
+  oldestMs: z.number(),
+  /** The oldest ones. `here`: behind an earlier request of this server; `servers`: another server has not let it yet. */
+  waiting: z.array(
+    z.object({
+      mode: z.enum(['shared', 'exclusive']),
+      offsetBytes: z.number(),
+      lengthBytes: z.number(),
+      forMs: z.number(),
+      waitsFor: z.enum(['here', 'servers']),
+    }),
+  ),
+})
+
 export const volumeStatus = z.object({
   id: z.string(),
   name: z.string(),
@@ -133,6 +155,7 @@ export const volumeStatus = z.object({
   /** Names of servers of which any one may stop now without stopping work at the others. */
   survives: z.array(z.string()),
   resync: resyncStatus.nullable(),
+  policing: policingStatus,
   /** Reading all that this server holds, to find what its disk has changed; of the run under way, else of the last one. */
   scrub: z.object({
     /** 0 to 1; null when none is under way. */
@@ -162,6 +185,11 @@ export const volumeStatus = z.object({
     mirroredWrites: z.number(),
     /** Policing: requests that had to wait for another server's permission. */
     permissionsAsked: z.number(),
+    /** Requests that began, of all those that had to ask another server before they could, and asks of other servers that had to
+     * wait for requests of this one. */
+    permissionsUsed: z.number(),
+    permissionsWaited: z.number(),
+    permissionConflicts: z.number(),
     permissionsYielded: z.number(),
   }),
 })

@@ -16,6 +16,7 @@ import { limits } from '../limits.ts'
 import type { Engine } from '../volume/engine.ts'
 import { mainFolder, type StorageFolder } from '../volume/folders.ts'
 import { imageSeparator } from '../volume/image-devices.ts'
+import { policingView } from '../volume/policing-view.ts'
 import type { Volume } from '../volume/volume.ts'
 import type { ChangeNotifier, EventLog } from './event-log.ts'
 import type { AgentPort } from './port.ts'
@@ -226,7 +227,7 @@ export class EnginePort implements AgentPort {
   #volume(volume: Volume): VolumeStatus {
     const { known } = volume.member
     const waiting = volume.member.waiting()
-    const { asksSent: asked, grantsSent: yielded } = volume.policing.counters
+    const policed = volume.policing.counters
     const { via } = volume.service.passing
     const replicas = known.replicas.map(({ serverId }) => this.#replica(volume, serverId))
     return {
@@ -248,6 +249,7 @@ export class EnginePort implements AgentPort {
       replicas,
       survives: this.#survives(volume, replicas),
       resync: this.#resync(volume),
+      policing: policingView(volume),
       scrub: scrubStatus(volume),
       clients: [...volume.clients].map(({ description }) => ({ ...description })),
       via: via === null ? null : this.#nameOf(via),
@@ -256,8 +258,11 @@ export class EnginePort implements AgentPort {
       counters: {
         ...volume.service.counters,
         mirroredWrites: volume.incoming.applied,
-        permissionsAsked: asked,
-        permissionsYielded: yielded,
+        permissionsAsked: policed.asksSent,
+        permissionsYielded: policed.grantsSent,
+        permissionsUsed: policed.begun,
+        permissionsWaited: policed.waited,
+        permissionConflicts: policed.conflicts,
       },
     }
   }

@@ -11,6 +11,16 @@ export interface Ask {
   readonly time: number
 }
 
+/** The answer to one ask: the asked range and what it has grown by. */
+export interface Grant {
+  readonly firstBlock: number
+  readonly lastBlock: number
+  readonly mode: Mode
+  /** The time of the ask that it answers. */
+  readonly asked: number
+  readonly time: number
+}
+
 export class Asks {
   readonly index = new SpanIndex<Ask>()
   readonly #byTime = new Map<number, Ask>()

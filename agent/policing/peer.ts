@@ -16,8 +16,6 @@ export class Peer {
   hasAnswered = false
   /** Grants in a row between which no use began here. */
   quietGrants = 0
-  /** How many uses had begun here at the last grant. */
-  begunAtGrant = 0
 
   /** @param beginsWithAll whether this side of the pair is the one that may give away what nobody holds yet */
   constructor(id: ServerId, beginsWithAll: boolean) {

@@ -6,23 +6,13 @@
 import { invariant } from '../kit/failure.ts'
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import type { Ask } from './asks.ts'
+import type { Ask, Grant } from './asks.ts'
 import { grown } from './growth.ts'
 import { lastOfAllBlocks, rankOf } from './holds.ts'
 import { Peer } from './peer.ts'
 import { Recent } from './recent.ts'
 import type { SpanIndex } from './span-index.ts'
-import { conflicts, type Mode, type Use } from './use.ts'
-
-/** The answer to one ask: the asked range and what it has grown by. */
-export interface Grant {
-  readonly firstBlock: number
-  readonly lastBlock: number
-  readonly mode: Mode
-  /** The time of the ask that it answers. */
-  readonly asked: number
-  readonly time: number
-}
+import { conflicts, type Use } from './use.ts'
 
 export interface PermissionWorld {
   readonly self: ServerId
@@ -160,6 +150,7 @@ export class Permission {
     use.grantedIn = this.#generation
     this.counters.begun += 1
     if (this.#peers.length > 0) this.#recent.note(use)
+    for (const peer of this.#peers) peer.quietGrants = 0
     use.begin()
   }
 
@@ -223,9 +214,8 @@ export class Permission {
   }
 
   #grant(peer: Peer, ask: Ask): void {
-    peer.quietGrants = peer.begunAtGrant === this.counters.begun ? peer.quietGrants + 1 : 0
-    peer.begunAtGrant = this.counters.begun
     const recent = peer.quietGrants < limits.quietGrants ? this.#recent : null
+    peer.quietGrants = Math.min(peer.quietGrants + 1, limits.quietGrants)
     const { firstBlock, lastBlock } = grown(ask, { peer, uses: this.#uses, recent })
     invariant(firstBlock <= ask.firstBlock && lastBlock >= ask.lastBlock, 'P1e', 'an asked range is granted whole')
     peer.deferred.remove(ask)

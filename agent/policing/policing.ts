@@ -5,9 +5,10 @@
  * each other.
  */
 import type { ServerId } from '../kit/ids.ts'
-import type { Ask } from './asks.ts'
+import type { Ask, Grant } from './asks.ts'
+import { lastOfAllBlocks } from './holds.ts'
 import type { Peer } from './peer.ts'
-import { type Grant, Permission, type PermissionCounters, type PermissionWorld } from './permission.ts'
+import { Permission, type PermissionCounters, type PermissionWorld } from './permission.ts'
 import { Ranges } from './ranges.ts'
 import type { Use } from './use.ts'
 
@@ -66,7 +67,12 @@ export class Policing {
     return this.#permission.peers
   }
 
-  /** Uses that wait for other servers, in no order. */
+  /** Uses that have not begun, in no order. */
+  queued(): Use[] {
+    return this.#ranges.index.collect(0, lastOfAllBlocks, []).filter((use) => use.phase !== 'active')
+  }
+
+  /** Those of them that wait for other servers, in no order. */
   get waiting(): ReadonlySet<Use> {
     return this.#permission.waiting
   }

@@ -11,10 +11,11 @@ const seats = 1024
 
 export class Recent {
   readonly #places = new Float64Array(seats).fill(-1)
-  readonly #modes: Mode[] = new Array(seats).fill('shared')
+  readonly #isWritten = new Uint8Array(seats)
 
   forget(): void {
     this.#places.fill(-1)
+    this.#isWritten.fill(0)
   }
 
   note(use: Use): void {
@@ -23,9 +24,9 @@ export class Recent {
     const last = Math.min(Math.floor(use.lastBlock / placeBlocks), first + seats - 1)
     for (let place = first; place <= last; place += 1) {
       const seat = place % seats
-      const isKnownWritten = this.#places[seat] === place && this.#modes[seat] === 'exclusive'
+      const isKnownWritten = this.#places[seat] === place && this.#isWritten[seat] === 1
       this.#places[seat] = place
-      if (!isKnownWritten) this.#modes[seat] = use.mode
+      if (!isKnownWritten) this.#isWritten[seat] = use.mode === 'exclusive' ? 1 : 0
     }
   }
 
@@ -33,7 +34,7 @@ export class Recent {
   eachAgainst(mode: Mode, each: (firstBlock: number, lastBlock: number) => void): void {
     for (let seat = 0; seat < seats; seat += 1) {
       const place = this.#places[seat] ?? -1
-      if (place < 0 || !conflicts(mode, this.#modes[seat] ?? 'shared')) continue
+      if (place < 0 || !conflicts(mode, this.#isWritten[seat] === 1 ? 'exclusive' : 'shared')) continue
       each(place * placeBlocks, place * placeBlocks + placeBlocks - 1)
     }
   }

@@ -2,7 +2,7 @@
  * The code of agent/policing with its private fields made readable, and, when asked for, broken on purpose.
  *
  * A search that remembers where it has been needs the whole state of the code, also what no method shows. So the text
- * of the three files is copied to a temporary folder with `#name` written as `name_` and imports pointing back at
+ * of its files is copied to a temporary folder with `#name` written as `name_` and imports pointing back at
  * agent/; nothing else changes. The same seam breaks a rule: an edit replaces one piece of the text, which must stand
  * there exactly once, so that a test never believes it broke what is no longer there.
  */
@@ -12,7 +12,17 @@ import { pathToFileURL } from 'node:url'
 import type { Policing } from '../../agent/policing/policing.ts'
 
 const agent = join(import.meta.dirname, '..', '..', 'agent')
-const copied = ['permission.ts', 'ranges.ts', 'policing.ts'] as const
+const copied = [
+  'asks.ts',
+  'growth.ts',
+  'holds.ts',
+  'peer.ts',
+  'permission.ts',
+  'policing.ts',
+  'ranges.ts',
+  'recent.ts',
+  'span-index.ts',
+] as const
 
 export interface Edit {
   readonly file: (typeof copied)[number]
@@ -53,8 +63,21 @@ export async function openedPolicing(folder: string, edits: readonly Edit[] = []
  */
 export function stateOf(policing: Policing, numberOf: (value: object) => number | undefined): string {
   return JSON.stringify(policing, (key, value: unknown) => {
-    if (key === 'world_' || key === 'asksSent' || key === 'grantsSent') return undefined
-    if (value instanceof Map) return [...value]
+    if (key === 'world_' || key === 'spare_' || key === 'found_') return undefined
+    if (key === 'counters_' || key === 'counters') return undefined
+    if (value instanceof Float64Array || value instanceof Uint8Array) return seatsTaken(value)
+    if (value instanceof Map || value instanceof Set) return [...value]
     return typeof value === 'object' && value !== null ? (numberOf(value) ?? value) : value
   })
+}
+
+/** Of the memory of recent uses: the seats that somebody took, with what stands there. */
+function seatsTaken(seats: Float64Array | Uint8Array): number[] {
+  const empty = seats instanceof Float64Array ? -1 : 0
+  const taken: number[] = []
+  for (let seat = 0; seat < seats.length; seat += 1) {
+    const value = seats[seat] ?? empty
+    if (value !== empty) taken.push(seat, value)
+  }
+  return taken
 }

@@ -4,9 +4,9 @@
  * same. What is checked after each step is said in words as a breach.
  */
 import { type ServerId, serverId } from '../../agent/kit/ids.ts'
-import type { Ask } from '../../agent/policing/asks.ts'
-import type { Grant } from '../../agent/policing/permission.ts'
+import type { Ask, Grant } from '../../agent/policing/asks.ts'
 import type { Policing } from '../../agent/policing/policing.ts'
+import { overlaps } from '../../agent/policing/span-index.ts'
 import { conflicts, type Mode, Use } from '../../agent/policing/use.ts'
 import { type PolicingClass, stateOf } from './opened.ts'
 
@@ -34,7 +34,7 @@ export type Step =
   | { readonly kind: 'end'; readonly server: number; readonly use: number }
   | { readonly kind: 'renew' }
 
-type Told = { readonly kind: 'ask' | 'grant'; readonly body: Ask }
+type Told = { readonly kind: 'ask'; readonly body: Ask } | { readonly kind: 'grant'; readonly body: Grant }
 
 /** What a code did: told another server something, or began the use of this number. */
 type Deed = number | (Told & { readonly to: ServerId })
@@ -125,15 +125,13 @@ interface Server {
   isOpen: boolean
 }
 
-const overlap = (one: Use, other: Use) => one.firstBlock <= other.lastBlock && other.firstBlock <= one.lastBlock
-
 export class SmallCluster {
   readonly #plan: Plan
   readonly #servers: Server[] = []
   /** By `from * servers + to`. */
   readonly #links: Told[][] = []
   /** What a server was asked and has not granted, by `asked * servers + asking`; seen from outside. */
-  readonly #owed: (Ask | undefined)[] = []
+  readonly #owed: Ask[][] = []
   #renewals = 0
   /** What each of the two codes did in this step. */
   readonly #didReal: Deed[] = []
@@ -159,7 +157,10 @@ export class SmallCluster {
       })
       this.#servers.push({ id, real, opened, isOpen: false })
     }
-    for (let link = 0; link < plan.uses.length ** 2; link += 1) this.#links.push([])
+    for (let link = 0; link < plan.uses.length ** 2; link += 1) {
+      this.#links.push([])
+      this.#owed.push([])
+    }
     this.#begin((machine, others) => machine.policing.startSession(others))
   }
 
@@ -270,7 +271,7 @@ export class SmallCluster {
   /** A session that is recorded everywhere, open nowhere, with empty links (P3, E1). */
   #begin(act: (machine: Machine, others: readonly ServerId[]) => void): void {
     for (const link of this.#links) link.length = 0
-    this.#owed.length = 0
+    for (const owed of this.#owed) owed.length = 0
     this.#servers.forEach((server, index) => {
       server.isOpen = false
       const others = this.#servers.filter((other) => other !== server).map(({ id }) => id)
@@ -282,7 +283,7 @@ export class SmallCluster {
     const told = this.#links[from * this.#plan.uses.length + to]?.shift()
     if (told === undefined) throw new Error(`nothing on the link from ${from} to ${to}`)
     const { id } = this.#server(from)
-    if (told.kind === 'ask') this.#owed[to * this.#plan.uses.length + from] = told.body
+    if (told.kind === 'ask') this.#owed[to * this.#plan.uses.length + from]?.push(told.body)
     this.#both(to, ({ policing }) =>
       told.kind === 'ask' ? policing.onAsk(id, told.body) : policing.onGrant(id, told.body),
     )
@@ -291,19 +292,26 @@ export class SmallCluster {
   #sent(from: number, to: number, told: Told): void {
     const link = this.#links[from * this.#plan.uses.length + to]
     if (link === undefined) throw new Error(`no link from ${from} to ${to}`)
-    if (link.some(({ kind }) => kind === told.kind)) this.breach ??= `two words of kind ${told.kind} on one link`
     link.push(told)
-    if (told.kind === 'grant') this.#owed[from * this.#plan.uses.length + to] = undefined
+    if (told.kind === 'grant') this.#granted(from, to, told.body)
     this.#didReal.push({ to: this.#server(to).id, ...told })
+  }
+
+  #granted(from: number, to: number, grant: Grant): void {
+    const owed = this.#owed[from * this.#plan.uses.length + to] ?? []
+    const place = owed.findIndex((ask) => ask.time === grant.asked)
+    if (place < 0) this.breach ??= `server ${from} grants what server ${to} did not ask for`
+    else owed.splice(place, 1)
   }
 
   #began(index: number, use: PlannedUse): void {
     this.#didReal.push(use.number)
     for (let peer = 0; peer < this.#plan.uses.length; peer += 1) {
-      const ask = this.#owed[index * this.#plan.uses.length + peer]
-      if (ask === undefined || !conflicts(ask.mode, use.mode)) continue
-      if (ask.time < use.askedTime || (ask.time === use.askedTime && peer < index)) {
-        this.breach ??= `P1: server ${index} begins a use younger than what server ${peer} asked for`
+      for (const ask of this.#owed[index * this.#plan.uses.length + peer] ?? []) {
+        if (!conflicts(ask.mode, use.mode) || !overlaps(ask, use)) continue
+        if (ask.time < use.askedTime || (ask.time === use.askedTime && peer < index)) {
+          this.breach ??= `P1: server ${index} begins a use younger than what server ${peer} asked for`
+        }
       }
     }
     // A use that is gone ends at once: it is looked at here or never.
@@ -314,8 +322,7 @@ export class SmallCluster {
     const active = this.#servers.flatMap(({ real }, server) => [...real.active].map((use) => ({ server, use })))
     for (const one of active) {
       for (const other of active) {
-        if (one === other || !conflicts(one.use.mode, other.use.mode)) continue
-        if (one.server === other.server && !overlap(one.use, other.use)) continue
+        if (one === other || !conflicts(one.use.mode, other.use.mode) || !overlaps(one.use, other.use)) continue
         return `W2: uses of servers ${one.server} and ${other.server} exclude each other and are active together`
       }
     }

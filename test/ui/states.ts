@@ -81,6 +81,17 @@ const volume = (change: Partial<VolumeStatus> = {}): VolumeStatus => ({
     mirroredWrites: 1_204,
     permissionsAsked: 12,
     permissionsYielded: 11,
+    permissionsUsed: 131_316,
+    permissionsWaited: 14,
+    permissionConflicts: 3,
+  },
+  policing: {
+    stretchBytes: 32 * GiB,
+    exclusiveBytes: Array.from({ length: 64 }, (_, index) => (index < 48 ? 32 * GiB : 0)),
+    sharedBytes: Array.from({ length: 64 }, (_, index) => (index < 48 ? 0 : 32 * GiB)),
+    queued: 0,
+    oldestMs: 0,
+    waiting: [],
   },
   ...change,
 })

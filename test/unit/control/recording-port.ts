@@ -80,7 +80,11 @@ export function volume(over: Partial<VolumeStatus> = {}): VolumeStatus {
       mirroredWrites: 0,
       permissionsAsked: 0,
       permissionsYielded: 0,
+      permissionsUsed: 0,
+      permissionsWaited: 0,
+      permissionConflicts: 0,
     },
+    policing: { stretchBytes: 4096, exclusiveBytes: [], sharedBytes: [], queued: 0, oldestMs: 0, waiting: [] },
     ...over,
   }
 }

@@ -1,7 +1,6 @@
 /** Uses that record what happens to them, and a few servers' permissions joined by queues that keep their order. */
 import { type ServerId, serverId } from '../../../agent/kit/ids.ts'
-import type { Ask } from '../../../agent/policing/asks.ts'
-import type { Grant } from '../../../agent/policing/permission.ts'
+import type { Ask, Grant } from '../../../agent/policing/asks.ts'
 import { Policing } from '../../../agent/policing/policing.ts'
 import { overlaps } from '../../../agent/policing/span-index.ts'
 import { conflicts, type Mode, Use } from '../../../agent/policing/use.ts'
