@@ -13,6 +13,12 @@ const beside: Wish = { mode: 'exclusive', firstBlock: 1, lastBlock: 2 }
 /** Overlaps none of them. */
 const apart: Wish = { mode: 'exclusive', firstBlock: 9, lastBlock: 9 }
 const gone: Wish = { ...write, gone: true }
+/** As apart, and so far away that it takes the first ones' seat in the memory of recent uses: grants grow over them. */
+const far: Wish = { mode: 'exclusive', firstBlock: 256 * 1024, lastBlock: 256 * 1024 }
+const farRead: Wish = { ...far, mode: 'shared' }
+/** One end and the other of `write`. */
+const left: Wish = { mode: 'exclusive', firstBlock: 0, lastBlock: 0 }
+const right: Wish = { mode: 'exclusive', firstBlock: 1, lastBlock: 1 }
 
 const judge = (plan: Plan): Promise<Explored> =>
   inFolder({}, async (folder) => explore(plan, await openedPolicing(folder)))
@@ -29,6 +35,8 @@ describe('every schedule of the code itself', () => {
   for (const [name, plan] of [
     ['two servers, two requests each', { uses: [2, 2], wishes: [read, write, beside], renewals: 0 }],
     ['two servers, requests that are apart', { uses: [2, 2], wishes: [read, write, apart], renewals: 0 }],
+    ['two servers, grants that grow', { uses: [2, 2], wishes: [read, write, far, farRead], renewals: 0 }],
+    ['two servers, one comes often', { uses: [3, 1], wishes: [left, write, far], renewals: 0 }],
     ['two servers, clients that are gone (W9)', { uses: [2, 2], wishes: [read, apart, gone], renewals: 0 }],
     ['two servers, three writes each', { uses: [3, 3], wishes: [write], renewals: 0 }],
     ['two servers and a new session (P3)', { uses: [2, 2], wishes: [read, write], renewals: 1 }],
@@ -51,13 +59,26 @@ const permission = (from: string, to: string): Edit => ({ file: 'permission.ts',
 
 const one: Plan = { uses: [1, 1], wishes: [read, write], renewals: 0 }
 const two: Plan = { uses: [2, 2], wishes: [write, apart], renewals: 0 }
+/** A server uses one end while the other one asks for both. */
+const ends: Plan = { uses: [2, 1], wishes: [left, right, write], renewals: 0 }
+const growing: Plan = { uses: [3, 3], wishes: [write, far, farRead], renewals: 0 }
 /** The first has used it before and still holds what the others granted: only then can one who waits be asked to yield. */
 const three: Plan = { uses: [2, 1, 1], wishes: [write], renewals: 0 }
 
 describe('a broken copy of the code is found', () => {
   for (const [name, plan, breach, edits] of [
-    ['yields while it writes', one, /^W2/, [permission('if (this.#activeExclusive > 0) return\n', '')]],
-    ['yields while it reads', one, /^W2/, [permission("ask.mode === 'exclusive' && this.#activeShared > 0", 'false')]],
+    [
+      'yields while it uses',
+      one,
+      /^W2/,
+      [permission("own.some((use) => use.phase === 'active' && use.grantedIn === this.#generation)", 'false')],
+    ],
+    [
+      'yields while it reads',
+      one,
+      /^W2/,
+      [permission('.filter((use) => conflicts(use.mode, ask.mode))', ".filter((use) => use.mode === 'exclusive')")],
+    ],
     [
       'ties broken by nobody',
       one,
@@ -68,26 +89,49 @@ describe('a broken copy of the code is found', () => {
       'keeps what it yielded',
       { ...one, uses: [2, 2] },
       /^W2/,
-      [permission("|| peer.hold === 'none' ? 'none'", "|| peer.hold === 'none' ? peer.hold")],
+      [permission("ask.mode === 'exclusive' ? 0 : 1)", "ask.mode === 'exclusive' ? 2 : 1)")],
+    ],
+    [
+      'keeps what it has grown a grant by',
+      growing,
+      /^W2/,
+      [permission('peer.holds.lower(firstBlock, lastBlock,', 'peer.holds.lower(ask.firstBlock, ask.lastBlock,')],
+    ],
+    [
+      'grows over what it uses',
+      growing,
+      /^W2/,
+      [{ file: 'growth.ts', from: 'if (conflicts(other.mode, ask.mode)) keep', to: 'if (false) keep' }],
+    ],
+    [
+      'grows over what nobody holds yet, at both servers',
+      growing,
+      /^W2/,
+      [{ file: 'growth.ts', from: ": rankOf('exclusive')", to: ': (0 as 1)' }],
+    ],
+    [
+      'grows over what both may read, while it asks itself',
+      growing,
+      /^W2/,
+      [{ file: 'growth.ts', from: "peer.asked.size === 0 ? rankOf('shared')", to: "true ? rankOf('shared')" }],
+    ],
+    [
+      'of two asks that cross, none goes first',
+      one,
+      /^W2/,
+      [permission('if (crossing.some((mine) => conflicts(mine.mode, ask.mode) && older(mine.time))) return false', '')],
     ],
     [
       'begins younger uses once asked',
-      two,
+      ends,
       /^P1/,
-      [permission('if (this.#isOlder(peer.deferred.time, peer.id, use.askedTime, this.#world.self)) return false', '')],
+      [permission('if (peer.deferred.size > 0 && this.#comesFirst(peer, use)) return false', '')],
     ],
     [
       'what was yielded is not asked for again',
       three,
       /^P2/,
-      [
-        permission('      head.begin()\n    }\n    this.#askForQueue()\n', '      head.begin()\n    }\n'),
-        permission(
-          'if (this.#queue.length === 1) this.#pump()\n',
-          'if (this.#queue.length === 1) { this.#pump(); if (this.#open) this.#askForQueue() }\n',
-        ),
-        permission('this.#open = true\n', 'this.#open = true\n    this.#askForQueue()\n'),
-      ],
+      [permission('for (const use of this.#oldestFirst(own)) if (this.#waiting.has(use)) this.#askFor(use)', '')],
     ],
     [
       'who waits keeps what it was granted',
@@ -95,10 +139,16 @@ describe('a broken copy of the code is found', () => {
       /^P2/,
       [
         permission(
-          'if (this.#queue.some(older)) {',
-          'if (this.#queue.some(older) || (peer.hold === "exclusive" && this.#queue.length > 0)) {',
+          'if (own.some((use) => this.#waiting.has(use) && older(use.askedTime))) return false',
+          'if (own.some((use) => this.#waiting.has(use) && peer.granted(use))) return false',
         ),
       ],
+    ],
+    [
+      'what was put off is not yielded after the grant',
+      one,
+      /^P2/,
+      [permission('    this.#yieldOver(peer, ask.firstBlock, ask.lastBlock)\n', '')],
     ],
     [
       'overlapping writes of one server together',
@@ -107,10 +157,10 @@ describe('a broken copy of the code is found', () => {
       [{ file: 'ranges.ts', from: 'use.blockers += 1', to: 'use.blockers += 0' }],
     ],
     [
-      'a session begins with something held (P3)',
+      'both servers of a pair begin with something held (P3)',
       { ...one, renewals: 1 },
       /^W2/,
-      [permission("({ id, hold: 'none', asked", "({ id, hold: 'exclusive', asked")],
+      [permission('new Peer(id, this.#world.self < id)', 'new Peer(id, true)')],
     ],
   ] as const satisfies readonly (readonly [string, Plan, RegExp, readonly Edit[]])[]) {
     it(name, async () => {
