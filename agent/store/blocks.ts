@@ -5,10 +5,12 @@ import { limits } from '../limits.ts'
 
 const { blockBytes } = limits
 
+/** One for all readers: nobody reads two blocks at once, and few writes have a block in two chunks. */
+const copy = new Uint8Array(blockBytes)
+
 /** The blocks of a write, one after the other: views of its chunks where a block lies in one, else a copy. */
 export class BlockReader {
   readonly #chunks: readonly Uint8Array[]
-  readonly #copy = new Uint8Array(blockBytes)
   #chunk = 0
   #at = 0
 
@@ -17,11 +19,11 @@ export class BlockReader {
     this.#chunks = chunks
   }
 
-  /** @returns the next block; good until the next call */
+  /** @returns the next block; good until the next call of any reader */
   next(): Uint8Array {
     for (;;) {
       const chunk = this.#chunks[this.#chunk]
-      if (chunk === undefined) return this.#copy
+      if (chunk === undefined) return copy
       if (this.#at < chunk.length) {
         if (chunk.length - this.#at < blockBytes) return this.#joined()
         this.#at += blockBytes
@@ -37,14 +39,14 @@ export class BlockReader {
       const chunk = this.#chunks[this.#chunk]
       if (chunk === undefined) break
       const part = chunk.subarray(this.#at, this.#at + blockBytes - have)
-      this.#copy.set(part, have)
+      copy.set(part, have)
       have += part.length
       this.#at += part.length
       if (this.#at < chunk.length) continue
       this.#chunk += 1
       this.#at = 0
     }
-    return this.#copy
+    return copy
   }
 }
 

@@ -19,6 +19,7 @@ export type SyncAnswer = 'done' | 'not-taken' | FileError
 
 export class SmallWrites {
   readonly #memory: SharedMemory = sharedMemory()
+  readonly #bytes = Buffer.from(this.#memory.bytes.buffer)
   readonly #worker: Worker
   readonly #waiting = new Array<Answered | undefined>(limits.diskSmallWrites)
   /** Counters that wrap, as in the shared memory. */
@@ -41,14 +42,16 @@ export class SmallWrites {
    * @returns false when it cannot take it (not up yet, full, ended): then nothing was done and nothing is answered
    */
   write(descriptor: number, chunks: readonly Uint8Array[], offsetBytes: number, answered: Answered): boolean {
-    const { control, entries, bytes, entryBytes } = this.#memory
+    const { control, entries, entryBytes } = this.#memory
     const pending = (this.#submitted - this.#answered) | 0
     if (this.#ended || pending >= limits.diskSmallWrites || Atomics.load(control, at.ready) === 0) return false
     const entry = entryOf(this.#submitted)
     let lengthBytes = 0
     for (const chunk of chunks) {
-      bytes.set(chunk, entry * entryBytes + lengthBytes)
+      const start = entry * entryBytes + lengthBytes
       lengthBytes += chunk.length
+      // Not `set`: into shared memory that copies byte by byte, atomically, seven times as long. `fill` refuses an empty chunk.
+      if (chunk.length > 0) this.#bytes.fill(chunk, start, start + chunk.length)
     }
     const fields = entry * entryFields
     entries[fields] = descriptor
