@@ -50,8 +50,8 @@ export class SmallWrites {
     for (const chunk of chunks) {
       const start = entry * entryBytes + lengthBytes
       lengthBytes += chunk.length
-      // Not `set`: into shared memory that copies byte by byte, atomically, seven times as long. `fill` refuses an empty chunk.
-      if (chunk.length > 0) this.#bytes.fill(chunk, start, start + chunk.length)
+      // Not `set`: into shared memory that copies byte by byte, atomically, seven times as long.
+      this.#bytes.fill(chunk, start, start + chunk.length)
     }
     const fields = entry * entryFields
     entries[fields] = descriptor
