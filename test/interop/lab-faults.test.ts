@@ -103,9 +103,28 @@ async function fullDisk(t: TestContext, lab: TestLab): Promise<void> {
   }
 }
 
+/** Of each server's clients, before a disk fails: each at a place of its own. */
+const taken = {
+  a: { at: 48 * MiB, bytes: new Uint8Array(MiB).fill(0x61) },
+  b: { at: 49 * MiB, bytes: new Uint8Array(MiB).fill(0x62) },
+}
+
+async function writeAt(lab: TestLab, name: ServerName): Promise<void> {
+  const client = await connectNbd(lab.uri(name))
+  try {
+    await client.write(taken[name].at, taken[name].bytes)
+    await client.flush()
+  } finally {
+    client.destroy()
+  }
+}
+
 async function failingDisk(t: TestContext, lab: TestLab): Promise<void> {
   const load = await loadAt(lab, 3)
-  for (const name of both) await goesOn(load, name)
+  for (const name of both) {
+    await goesOn(load, name)
+    await writeAt(lab, name)
+  }
   await mustExit(0, 'fault', lab.dir, 'a', 'disk-fail')
   await until('a leaves', stepMs, async () => !(await isInSync(lab, 'b', 'a')))
   assert.deepEqual(await lastLeft(lab), { server: 'a', reason: 'disk-failed' })
@@ -113,6 +132,10 @@ async function failingDisk(t: TestContext, lab: TestLab): Promise<void> {
   // C6: its clients go on through the other one.
   await goesOn(load, 'a', 100)
   assert.equal((await lab.volume('a')).via, 'b')
+  // What either server's clients had written, from the disk that is left: asked there, and at the server without one.
+  for (const name of both) {
+    for (const { at, bytes } of Object.values(taken)) await readsAt(lab, name, at, bytes)
+  }
   assert.ok(load.report('b').longestMs < stallMs, `a client of b waited ${load.report('b').longestMs} ms`)
   // The fault ends with the agent's process; the copy that missed writes is brought back.
   await lab.kill('a')

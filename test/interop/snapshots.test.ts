@@ -1,6 +1,8 @@
 /** Snapshots of a shared disk: one instant at both servers, read-only, gone when they are deleted. */
 import assert from 'node:assert/strict'
+import path from 'node:path'
 import { test } from 'node:test'
+import Database from 'better-sqlite3'
 import { UserError } from '../../agent/kit/failure.ts'
 import { limits } from '../../agent/limits.ts'
 import { stepMs, type TestLab, withLab } from '../kit/lab.ts'
@@ -9,9 +11,37 @@ import { needs } from '../kit/needs.ts'
 import { qemuIo, runTool } from '../kit/tools.ts'
 import { until, within } from '../kit/until.ts'
 import * as api from '../lab/api.ts'
+import { memberNamed } from '../lab/state.ts'
 
 const MiB = 1024 * 1024
 const both = ['a', 'b'] as const
+
+/** Slots in use in the server's storage folder, by its index, and whether some of them are being given back just now. */
+function slotsAt(lab: TestLab, name: 'a' | 'b'): { slots: number; isGivingBack: boolean } {
+  const database = new Database(path.join(memberNamed(lab.state, name).dir, 'index.db'), { readonly: true })
+  try {
+    // One moment of both tables. Columns of agent/store/FORMAT.md.
+    return database.transaction(() => {
+      const rows = database.prepare('SELECT slots FROM regions').pluck().all() as Buffer[]
+      const slots = new Set(
+        rows.flatMap((row) => Array.from({ length: row.length / 4 }, (_, at) => row.readUInt32LE(at * 4))),
+      )
+      slots.delete(0)
+      const leaving = database.prepare('SELECT count(*) FROM images WHERE leaving <> 0').pluck().get()
+      return { slots: slots.size, isGivingBack: leaving !== 0 }
+    })()
+  } finally {
+    database.close()
+  }
+}
+
+/** With nothing being given back: slots in use, and the bytes that the only snapshot takes there. */
+async function spaceAt(lab: TestLab, name: 'a' | 'b'): Promise<{ slots: number; bytes: number }> {
+  await until(`quiet at ${name}`, stepMs, () => !slotsAt(lab, name).isGivingBack)
+  const [only, ...others] = await snapshotsAt(lab, name)
+  assert.equal(others.length, 0)
+  return { slots: slotsAt(lab, name).slots, bytes: only?.allocatedBytes ?? 0 }
+}
 
 const refusedWith = (code: string) => (failure: unknown) => failure instanceof UserError && failure.code === code
 const isNotPermitted = (failure: unknown) => failure instanceof NbdError && failure.code === 'EPERM'
@@ -99,13 +129,20 @@ test(
           stepMs,
           async () => (await snapshotsAt(lab, 'a'))[0]?.clients.length === 1,
         )
-        const holds = (await snapshotsAt(lab, 'a'))[0]?.allocatedBytes ?? 0
-        assert.ok(holds > 6 * MiB, `${holds} bytes`)
+        const held = { a: await spaceAt(lab, 'a'), b: await spaceAt(lab, 'b') }
+        for (const { bytes } of Object.values(held)) assert.ok(bytes > 6 * MiB, `${bytes} bytes`)
         await api.deleteSnapshot(lab.server('b'), 'disk', 'monday')
         for (const client of clients) assert.ok(await within('the end of a connection', stepMs, client.ended))
         for (const name of both) {
           await until(`its end at ${name}`, stepMs, async () => (await snapshotsAt(lab, name)).length === 0)
           await assert.rejects(connectNbd(snapshotUri(lab.uri(name))), NbdRefused)
+        }
+        // The law of space (agent/store/README.md), at each server by itself: what lies there may be shared otherwise.
+        for (const name of both) {
+          const { slots, bytes } = held[name]
+          const left = () => slotsAt(lab, name)
+          await until(`its slots back at ${name}`, stepMs, () => !left().isGivingBack)
+          assert.equal((slots - left().slots) * limits.extentBytes, bytes, `slots that came back at ${name}`)
         }
         await qemuIo(lab.uri('b'), ['read -P 0x61 0 2M', 'read -P 0x62 20M 2M'])
         await lab.mustBeEqual()

@@ -37,8 +37,8 @@ export class Directed {
   /** What is sent and never arrives, as if the links had lost it; heartbeats and the register's messages too. */
   lost: (sending: Sending) => boolean = () => false
 
-  /** @param count servers with a replica; ids ascend, so that `a` leads */
-  constructor(count: number, seed = 1) {
+  /** @param count servers with a replica; ids ascend, so that `a` leads @param tampering a rule broken on purpose */
+  constructor(count: number, seed = 1, tampering: Tampering = {}) {
     this.world = new World(seed)
     this.story = new Story(this.world, true)
     const calm = { minMs: 0.05, maxMs: 0.5, spike: 0, spikeMs: 0, loss: 0 }
@@ -46,7 +46,7 @@ export class Directed {
     const names = [...'abc'.slice(0, count), 'w']
     const ids = names.map((_, index) => String(index + 1).repeat(32) as ServerId) // 32 hex digits, as an identity has
     const { world, network, story } = this
-    const parts = { world, network, story, servers: ids, tampering: this.#filter(), changed: () => undefined }
+    const parts = { world, network, story, servers: ids, tampering: this.#filter(tampering), changed: () => undefined }
     const made = ids.map((id, index) => new SimServer(parts, id, names[index] ?? '?'))
     this.servers.push(...made.slice(0, count))
     this.witness = made[count] ?? this.server(0)
@@ -68,9 +68,11 @@ export class Directed {
     return [...this.servers, this.witness]
   }
 
-  #filter(): Tampering {
+  #filter(broken: Tampering): Tampering {
     return {
-      world: (world) => {
+      ...broken,
+      world: (honest, engine) => {
+        const world = broken.world?.(honest, engine) ?? honest
         const { links, self } = world
         const isLost = (to: ServerId, message: Message) => {
           const [from, peer] = [self, to].map((id) => this.all.find((server) => server.id === id))

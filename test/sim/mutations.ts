@@ -140,3 +140,22 @@ export const mutations: readonly Mutation[] = [
     }),
   },
 ]
+
+/** What no short history shows: the scenarios that were written for the rule must find it out. */
+export const forScenarios = {
+  space: {
+    rule: 'C8',
+    what: 'executes a write although another server has not set space aside for it',
+    tampering: answered('space.ask', 'space.answer', { granted: true }),
+  },
+  olderStore: {
+    rule: 'C12',
+    what: 'tells its peers that its store has all that it ever had',
+    tampering: {
+      world: (world) => {
+        const foundCommitCount = 2 ** 40
+        return { ...world, store: overlay(world.store, { foundCommitCount }) }
+      },
+    },
+  },
+} as const satisfies Record<string, Mutation>

@@ -5,6 +5,7 @@ import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
 import type { Asked } from './directed.ts'
 import { Directed } from './directed.ts'
+import { forScenarios } from './mutations.ts'
 
 const MiB = 1024 * 1024
 const blocks = 40
@@ -45,8 +46,9 @@ async function restored(
   index: number,
   before: (cluster: Directed) => void,
   meanwhile: (cluster: Directed) => void = () => undefined,
+  whole = new Directed(2),
 ): Promise<Directed> {
-  const cluster = await new Directed(2).begin(4 * MiB)
+  const cluster = await whole.begin(4 * MiB)
   fill(cluster, 0, 1)
   const restore = cluster.server(index).disk.backup()
   fill(cluster, 1 - index, 2)
@@ -90,6 +92,14 @@ describe('a store that is an older copy of itself (C12)', () => {
       whole(cluster)
     })
   }
+
+  it(`broken on purpose, a server ${forScenarios.olderStore.what}: that is found out`, async () => {
+    for (const seed of [1, 2, 3]) {
+      const broken = new Directed(2, seed, forScenarios.olderStore.tampering)
+      const cluster = await restored(1, nothing, nothing, broken)
+      assert.throws(() => whole(cluster), assert.AssertionError, `seed ${seed} looked good`)
+    }
+  })
 
   it('once in doubt it is trusted again: the next start is an ordinary one', async () => {
     const cluster = await restored(1, nothing)

@@ -5,12 +5,15 @@ import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
 import type { BlockClient } from '../../agent/volume/block-device.ts'
 import { type Asked, Directed } from './directed.ts'
+import { forScenarios } from './mutations.ts'
 
 const MiB = 1024 * 1024
 const { extentBytes } = limits
 const slotBytes = extentBytes + limits.blockBytes
 
 const whole = (count = 2) => new Directed(count).begin(64 * MiB)
+/** Tried with the rule broken on purpose: one that lets it pass would say nothing. */
+const seeds = [1, 2, 3]
 
 function fill(cluster: Directed, index: number, slots: number): void {
   cluster.server(index).disk.leave(limits.diskReserveBytes + slots * slotBytes)
@@ -43,6 +46,32 @@ function discard(cluster: Directed, client: BlockClient, extent: number): void {
   assert.equal(answered(cluster, 'a discard', asked), null)
 }
 
+function otherIsFull(cluster: Directed): void {
+  const [a, b] = [cluster.attach(0), cluster.attach(1)]
+  for (let extent = 0; extent < 4; extent += 1) write(cluster, a, extent, 10 + extent)
+  const before = epoch(cluster)
+  fill(cluster, 1, 0)
+  const held = allocated(cluster)
+  assert.equal(write(cluster, a, 9), 'no-space')
+  assert.equal(write(cluster, b, 9), 'no-space')
+  assert.deepEqual(allocated(cluster), held)
+  assert.equal(firstByte(cluster, 0, 9), 0)
+  assert.equal(firstByte(cluster, 1, 9), 0)
+  assert.equal(write(cluster, a, 1, 77), null)
+  assert.equal(write(cluster, b, 2, 78), null)
+  assert.equal(firstByte(cluster, 1, 1), 77)
+  discard(cluster, a, 3)
+  cluster.pass(500)
+  // What a discard gave back may be taken again: in the simulator, zeros take none of the disk.
+  cluster.server(1).disk.leave(limits.diskReserveBytes + 8 * slotBytes)
+  cluster.pass(limits.freeSpaceMs + 1_000)
+  assert.equal(write(cluster, a, 9, 79), null)
+  assert.equal(firstByte(cluster, 1, 9), 79)
+  assert.equal(epoch(cluster), before, 'nobody left')
+  assert.ok(cluster.equal(0, 1))
+  assert.deepEqual(cluster.problems, [])
+}
+
 describe('space (C8)', () => {
   it('with plenty of it no write asks', async () => {
     const cluster = await whole()
@@ -56,30 +85,14 @@ describe('space (C8)', () => {
   })
 
   it('the other disk is full: refused at both servers, done nowhere; overwrites, zeros and discards go on', async () => {
-    const cluster = await whole()
-    const [a, b] = [cluster.attach(0), cluster.attach(1)]
-    for (let extent = 0; extent < 4; extent += 1) write(cluster, a, extent, 10 + extent)
-    const before = epoch(cluster)
-    fill(cluster, 1, 0)
-    const held = allocated(cluster)
-    assert.equal(write(cluster, a, 9), 'no-space')
-    assert.equal(write(cluster, b, 9), 'no-space')
-    assert.deepEqual(allocated(cluster), held)
-    assert.equal(firstByte(cluster, 0, 9), 0)
-    assert.equal(firstByte(cluster, 1, 9), 0)
-    assert.equal(write(cluster, a, 1, 77), null)
-    assert.equal(write(cluster, b, 2, 78), null)
-    assert.equal(firstByte(cluster, 1, 1), 77)
-    discard(cluster, a, 3)
-    cluster.pass(500)
-    // What a discard gave back may be taken again: in the simulator, zeros take none of the disk.
-    cluster.server(1).disk.leave(limits.diskReserveBytes + 8 * slotBytes)
-    cluster.pass(limits.freeSpaceMs + 1_000)
-    assert.equal(write(cluster, a, 9, 79), null)
-    assert.equal(firstByte(cluster, 1, 9), 79)
-    assert.equal(epoch(cluster), before, 'nobody left')
-    assert.ok(cluster.equal(0, 1))
-    assert.deepEqual(cluster.problems, [])
+    otherIsFull(await whole())
+  })
+
+  it(`broken on purpose, a server ${forScenarios.space.what}: that is found out`, async () => {
+    for (const seed of seeds) {
+      const cluster = await new Directed(2, seed, forScenarios.space.tampering).begin(64 * MiB)
+      assert.throws(() => otherIsFull(cluster), assert.AssertionError, `seed ${seed} looked good`)
+    }
   })
 
   it('a few slots left, both servers want them at once: as many are given as there are, never one twice', async () => {
