@@ -207,7 +207,7 @@ export class SmallCluster {
     this.#apply(step)
     const [real, opened] = [JSON.stringify(this.#didReal), JSON.stringify(this.#didOpened)]
     if (real !== opened) this.breach ??= `the code did (${real}), its opened copy (${opened})`
-    this.breach ??= this.#exclusion()
+    this.breach ??= this.#exclusion() ?? this.#heldByTwo()
     if (this.quiet && !this.allFinished) this.breach ??= 'P2: nothing moves any more and somebody waits'
   }
 
@@ -318,6 +318,21 @@ export class SmallCluster {
     this.breach ??= this.#exclusion()
   }
 
+  #heldByTwo(): string | null {
+    for (const [index, one] of this.#servers.entries()) {
+      for (const other of this.#servers.slice(index + 1)) {
+        for (const mine of heldTowards(one, other)) {
+          for (const its of heldTowards(other, one)) {
+            if (mine.rank + its.rank > 2 && overlaps(mine, its)) {
+              return `P5: server ${index} holds blocks ${mine.firstBlock}-${mine.lastBlock} against ${other.id}, which holds ${its.firstBlock}-${its.lastBlock}`
+            }
+          }
+        }
+      }
+    }
+    return null
+  }
+
   #exclusion(): string | null {
     const active = this.#servers.flatMap(({ real }, server) => [...real.active].map((use) => ({ server, use })))
     for (const one of active) {
@@ -328,6 +343,12 @@ export class SmallCluster {
     }
     return null
   }
+}
+
+/** What one server was granted by another one and may use. */
+function heldTowards(server: Server, other: Server): { firstBlock: number; lastBlock: number; rank: number }[] {
+  const peer = server.real.policing.peers.find(({ id }) => id === other.id)
+  return peer?.hasAnswered === true ? [...peer.holds].filter(({ rank }) => rank > 0) : []
 }
 
 const names = 'ABCDEFG'
