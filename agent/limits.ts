@@ -21,6 +21,8 @@ export const limits = {
   volumeMaxBytes: 64 * 1024 * 1024 * MiB,
   /** Volumes of one cluster. */
   volumes: 64,
+  /** Servers with a replica of one volume: each of them tells the names of all others' writes (controlBytes). */
+  replicas: 5,
 
   /** Connections per frontend listener, so that a port scanner cannot exhaust the process. */
   clientConnections: 256,
@@ -159,6 +161,9 @@ export const limits = {
   startGraceMs: 5_000,
   /** C12: milliseconds between two times that the counts heard of other stores become durable. */
   peerCountMs: 10_000,
+  /** E1, C12: configurations that are remembered although no replica is known to need them: an older copy of a storage
+   * folder is told from another history as far back. */
+  keptConfigurations: 64,
   /** Milliseconds between two looks at the arbiter's register when nothing is asked of it (E5). */
   registerReadMs: 5_000,
   /** Milliseconds after which an unanswered question to the arbiter is asked again. */
@@ -208,8 +213,8 @@ export const limits = {
   unconfirmedWrites: 2_048,
   /** Ranges of regions in one message: what is in doubt, or marked (C2, C4). */
   toldRanges: 2_000,
-  /** Bytes of JSON in one control message; a tell of three servers' names (150 bytes each) and doubts (50) is the longest. */
-  controlBytes: 1 * MiB,
+  /** Bytes of JSON in one control message; a tell of five servers' names (150 bytes each) and doubts (50) is the longest. */
+  controlBytes: 2 * MiB,
   /** Bytes of one link frame: the largest write and its header. */
   frameBytes: 33 * MiB,
   /** Bytes sent to one peer and not acknowledged by it; beyond this the volumes admit no write. All volumes' writes under way
@@ -290,7 +295,10 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.memberOverdueMs < of.repairAnswerMs, 'who is hung is out before a repair gives up on it')
   check(of.unconfirmedWrites > of.volumeRequests, 'a volume executes as many writes as it may')
   check(of.policeAsks >= 8 * of.volumeRequests, 'asks under way stay below their limit')
-  check(3 * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes, 'what a member tells fits a message')
+  check(
+    of.replicas * 150 * of.unconfirmedWrites + 50 * of.toldRanges <= of.controlBytes,
+    'what a member tells fits a message',
+  )
   check(of.creditSlots * of.extentBytes >= 2 * of.volumeBytes, 'writes under way find credit while more is on its way')
   check(of.clientBytes >= of.requestBytes, 'a client can send the largest request')
   check(of.refusedPayloadBytes >= of.requestBytes, 'a write of the largest size can be refused without closing')

@@ -1,19 +1,14 @@
 /** This machine's clock, chance and digest, as the modules that think are handed them. */
 import { createHash, randomBytes } from 'node:crypto'
+import { LeaseTime } from '../kit/lease-time.ts'
 import type { Clock, RandomSource } from '../kit/world.ts'
 
-/** A1: monotonic time, and the larger of monotonic and wall-clock progress for judging the own lease. */
+/** A1: monotonic time, and one that counts sleep too for judging the own lease. */
 export function realClock(): Clock {
-  const startWallMs = Date.now()
-  const startMonotonicMs = performance.now()
-  let leaseMs = 0
+  const leaseTime = new LeaseTime()
   return {
     monotonicMs: () => performance.now(),
-    leaseMs: () => {
-      const monotonic = performance.now() - startMonotonicMs
-      leaseMs = Math.max(leaseMs, monotonic, Date.now() - startWallMs)
-      return leaseMs
-    },
+    leaseMs: () => leaseTime.at(performance.now(), Date.now()),
     wallMs: () => Date.now(),
     after: (delayMs, fire) => {
       // Sockets keep the agent alive; a timer that nobody waits for any more must not.

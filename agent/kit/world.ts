@@ -12,7 +12,7 @@ export interface Clock {
   /** Monotonic milliseconds (fractional), stands still while the machine sleeps. For waiting on others (A1). */
   monotonicMs(): number
   /** Milliseconds since some fixed instant that also count while the machine sleeps: the larger of monotonic and
-   * wall-clock progress (A1). For judging one's own lease. Never goes backwards. */
+   * wall-clock progress between two looks (A1, lease-time.ts). For judging one's own lease. Never goes backwards. */
   leaseMs(): number
   /** Milliseconds since 1970, for people only; never used to decide anything about data. */
   wallMs(): number

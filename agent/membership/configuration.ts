@@ -1,6 +1,7 @@
 /** A volume's configurations (E1): what they hold, how one follows another, and how strange ones are recognised. */
 import { z } from 'zod'
 import { type ConfigurationId, configurationId, type ServerId, serverId, type VolumeId, volumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 
 const idText = z.string().regex(/^[0-9a-f]{32}$/)
 const server = idText.transform((text) => serverId(text))
@@ -29,9 +30,9 @@ export const configurationSchema = z.object({
   replicas: z
     .array(z.object({ serverId: server, opened: epoch }))
     .min(1)
-    .max(3),
+    .max(limits.replicas),
   /** Ascending; a non-empty part of the replicas. */
-  inSync: z.array(server).min(1).max(3),
+  inSync: z.array(server).min(1).max(limits.replicas),
   /** E1: (epoch, id) of every configuration before this one, since the oldest that any replica last opened. */
   history: z.array(z.object({ epoch, id: idText })).max(10_000),
 })
@@ -75,7 +76,8 @@ export function successor(present: Configuration, options: Successor): Configura
   const opened = (replica: { serverId: ServerId; opened: number }) =>
     options.presentWasOpened && present.inSync.includes(replica.serverId) ? present.epoch : replica.opened
   const replicas = present.replicas.map((replica) => ({ serverId: replica.serverId, opened: opened(replica) }))
-  const oldest = Math.min(...replicas.map((replica) => replica.opened))
+  // Some more than E1 asks for: a store that comes back older than anybody knew it (C12) is no split brain then.
+  const oldest = Math.min(present.epoch - limits.keptConfigurations, ...replicas.map((replica) => replica.opened))
   const history = [...present.history, { epoch: present.epoch, id: present.id }]
   return {
     ...present,

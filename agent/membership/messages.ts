@@ -1,6 +1,7 @@
 /** What servers tell each other about membership: schemas of the control messages' bodies. */
 import { z } from 'zod'
 import { type ConfigurationId, configurationId, type ServerId, serverId, type VolumeId, volumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import { configurationSchema } from './configuration.ts'
 import { peerStoreSchema } from './record.ts'
 
@@ -59,7 +60,7 @@ export const memberMessages = {
     ...inVolume,
     configurationId: configurationField,
     session,
-    runs: z.array(z.object({ serverId: serverField, run: count })).max(3),
+    runs: z.array(z.object({ serverId: serverField, run: count })).max(limits.replicas),
   }),
   'form.ready': z.object({ ...inVolume, session }),
   'form.record': z.object({ ...inVolume, session, time: count }),

@@ -1,6 +1,7 @@
 /** What a server remembers durably of one volume's membership. */
 import { z } from 'zod'
 import { configurationId, serverId, type VolumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import type { Records, StoreDone } from '../store/replica.ts'
 import { configurationSchema } from './configuration.ts'
 
@@ -33,7 +34,7 @@ export const volumeRecordSchema = z.object({
   /** E6: a resync has begun to change this replica since it was last in sync. */
   resyncBegun: z.boolean(),
   /** C12. At most the servers with a replica, without this one. */
-  peers: z.array(peerStoreSchema).max(3).default([]),
+  peers: z.array(peerStoreSchema).max(limits.replicas).default([]),
 })
 
 export type VolumeRecord = z.infer<typeof volumeRecordSchema>

@@ -32,6 +32,8 @@ export interface CopierWorld {
   readonly store: ReplicaStore
   readonly digest: Digest
   readonly send: MirrorSend
+  /** R3: what this disk cannot give is read from another member and repaired here; null: nobody can give it. */
+  readonly repair?: (offsetBytes: number, lengthBytes: number, done: (data: Uint8Array | null) => void) => void
 }
 
 export class Copier {
@@ -52,12 +54,22 @@ export class Copier {
       if (answer.blocks === null) return done(0)
       this.#sendDiffering(piece, present, answer.blocks, done)
     })
-    this.#world.store.read(offsetBytes, lengthBytes, (failure, data) => {
-      if (failure !== null) return this.#answer(target, request, { blocks: null, failed: true })
+    this.#read(piece, (data) => {
+      if (data === null) return this.#answer(target, request, { blocks: null, failed: true })
       if (!this.#waiting.has(request)) return
       present = data
       const digest = this.#world.digest(data)
       this.#world.send(target, 'copy.compare', { session, attempt, request, offsetBytes, lengthBytes, digest, stamp })
+    })
+  }
+
+  #read({ offsetBytes, lengthBytes, attempt }: Piece, done: (data: Uint8Array | null) => void): void {
+    const { repair, store } = this.#world
+    store.read(offsetBytes, lengthBytes, (failure, data) => {
+      if (failure === null) return done(data)
+      // In a resync the piece is held `shared`, so the others hold the same; while settling nobody's copy is known to.
+      if (attempt === 0 || repair === undefined) done(null)
+      else repair(offsetBytes, lengthBytes, done)
     })
   }
 

@@ -1,6 +1,7 @@
 /** What servers tell each other while they copy, settle, flush and resync: schemas of the control messages' bodies. */
 import { z } from 'zod'
 import { type ServerId, serverId, type VolumeId, volumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 
 const idText = z.string().regex(/^[0-9a-f]{32}$/)
 const volume = idText.transform((text): VolumeId => volumeId(text))
@@ -25,7 +26,7 @@ export const mirrorMessages = {
   /** Answers a `copy` message: its blocks are applied. */
   'copy.applied': z.object({ ...scope, request: count, failed: z.boolean() }),
   /** The leader's order to a member (E9): give these bytes to the targets. */
-  'settle.order': z.object({ ...scope, ...range, order: count, targets: z.array(server).min(1).max(3) }),
+  'settle.order': z.object({ ...scope, ...range, order: count, targets: z.array(server).min(1).max(limits.replicas) }),
   'settle.done': z.object({ ...scope, order: count, failed: z.boolean() }),
   /** R3: my disk cannot give these bytes; the answer is a `copy` message, or that nobody can. */
   'repair.ask': z.object({ ...scope, ...range, request: count }),

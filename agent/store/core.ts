@@ -205,12 +205,14 @@ export class CoreStore implements Store {
     runSteps(this.#replicas.grow(replica, sizeBytes), (error) => done(error ? this.#failedChange(error) : null))
   }
 
-  createImage(id: VolumeId, name: string, madeMs: number, done: ImageDone): void {
+  createImage(id: VolumeId, name: string, madeMs: number, done: ImageDone, sizeBytes?: number): void {
     const replica = this.#there(id)
+    const size = sizeBytes ?? replica.sizeBytes
+    invariant(size > 0 && size <= replica.sizeBytes, 'S4', `an image of ${size} bytes of ${replica.sizeBytes}`)
     const refusal = refusalOf(replica, name)
     invariant(!replica.isChanging, 'S7', 'an image is made while its volume is written')
     if (refusal !== null) return this.#queue.turn(() => done(refusal))
-    runSteps(this.#replicas.createImage(replica, name, madeMs), (error, image) => {
+    runSteps(this.#replicas.createImage(replica, name, madeMs, size), (error, image) => {
       if (error) done(this.#failedImage(error))
       else done(null, image)
     })

@@ -85,13 +85,13 @@ export function* createImage(
   parts: ImageChangeParts,
   readParts: ImageReadParts,
   replica: DiskReplica,
-  of: { readonly number: number; readonly name: string; readonly madeMs: number },
+  of: { readonly number: number; readonly name: string; readonly madeMs: number; readonly sizeBytes: number },
 ): Steps<DiskImage> {
   yield* settleSums(parts, replica)
   const { doubt, images, map } = replica.parts
   invariant(!replica.isChanging && doubt.isEmpty, 'S7', 'a volume was written while an image of it was made')
-  const { number: volume, sizeBytes, volumeId } = replica
-  const row = { ...of, volume, sizeBytes, leaving: false }
+  const { number: volume, volumeId } = replica
+  const row = { ...of, volume, leaving: false }
   const image = new DiskImage(readParts, volumeId, row, map.snapshot())
   parts.commits.change({ kind: 'add-image', image: row })
   yield* wait((done) => parts.commits.durable(done))

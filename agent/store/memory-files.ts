@@ -17,10 +17,7 @@ import {
   type ReadFileDone,
 } from './files.ts'
 import { sectorBytes } from './format.ts'
-
-const pageBytes = 4096
-/** The largest single write of zeros is a slot; a simulated cluster writes many of them. */
-const zeros = Buffer.alloc(256 * 1024)
+import { Image, zeros } from './memory-image.ts'
 
 const isZero = (bytes: Uint8Array): boolean =>
   bytes.length <= zeros.length && zeros.compare(bytes, 0, bytes.length, 0, bytes.length) === 0
@@ -36,70 +33,6 @@ function joined(chunks: readonly Uint8Array[], lengthBytes: number): Uint8Array 
     at += chunk.length
   }
   return bytes
-}
-
-/** Bytes at any offset, zeros where nothing was written. */
-class Image {
-  readonly #pages = new Map<number, Uint8Array>()
-  sizeBytes = 0
-
-  write(bytes: Uint8Array, offsetBytes: number): void {
-    let at = 0
-    while (at < bytes.length) {
-      const number = Math.floor((offsetBytes + at) / pageBytes)
-      const inPage = (offsetBytes + at) % pageBytes
-      const length = Math.min(pageBytes - inPage, bytes.length - at)
-      let page = this.#pages.get(number)
-      if (page === undefined && bytes.buffer === zeros.buffer) {
-        at += length
-        continue
-      }
-      if (page === undefined) {
-        page = new Uint8Array(pageBytes)
-        this.#pages.set(number, page)
-      }
-      page.set(bytes.subarray(at, at + length), inPage)
-      at += length
-    }
-    this.sizeBytes = Math.max(this.sizeBytes, offsetBytes + bytes.length)
-  }
-
-  get usedBytes(): number {
-    return this.#pages.size * pageBytes
-  }
-
-  /** @returns the bytes there were before the end */
-  read(into: Uint8Array, offsetBytes: number): number {
-    const got = Math.max(0, Math.min(into.length, this.sizeBytes - offsetBytes))
-    let at = 0
-    while (at < got) {
-      const page = this.#pages.get(Math.floor((offsetBytes + at) / pageBytes))
-      const inPage = (offsetBytes + at) % pageBytes
-      const length = Math.min(pageBytes - inPage, got - at)
-      if (page) into.set(page.subarray(inPage, inPage + length), at)
-      else into.fill(0, at, at + length)
-      at += length
-    }
-    return got
-  }
-
-  /** Flips the first bit of every page that begins with these bytes. */
-  rot(bytes: Uint8Array): number {
-    let found = 0
-    for (const page of this.#pages.values()) {
-      if (Buffer.compare(page.subarray(0, bytes.length), bytes) !== 0) continue
-      page[0] = (page[0] ?? 0) ^ 1
-      found += 1
-    }
-    return found
-  }
-
-  copy(): Image {
-    const copy = new Image()
-    for (const [number, page] of this.#pages) copy.#pages.set(number, page.slice())
-    copy.sizeBytes = this.sizeBytes
-    return copy
-  }
 }
 
 interface PendingWrite {
@@ -224,11 +157,13 @@ export class MemoryFiles implements Files {
     for (const inode of inodes) inode.lose(this.#random)
   }
 
-  /** As MemoryIndexDisk.backup. */
-  backup(): () => void {
-    const kept = [...this.#names].map(([path, inode]) => [path, inode.cache.copy()] as const)
+  /** As MemoryIndexDisk.backup. @param prefix of the paths that are copied, and brought back; those of others stay */
+  backup(prefix = ''): () => void {
+    const kept = [...this.#names].filter(([path]) => path.startsWith(prefix))
+    const copies = kept.map(([path, inode]) => [path, inode.cache.copy()] as const)
     return () => {
-      this.#names = new Map(kept.map(([path, image]) => [path, Inode.of(image)]))
+      const others = [...this.#names].filter(([path]) => !path.startsWith(prefix))
+      this.#names = new Map([...others, ...copies.map(([path, image]) => [path, Inode.of(image)] as const)])
       this.#durableNames = new Map(this.#names)
       this.#changes = []
     }
@@ -276,6 +211,32 @@ export class MemoryFiles implements Files {
       inode.disk.rot(bytes)
     }
     return found
+  }
+
+  /** Files under that path are gone, durably. */
+  forget(prefix: string): void {
+    this.#names = new Map([...this.#names].filter(([path]) => !path.startsWith(prefix)))
+    this.#durableNames = new Map(this.#names)
+    this.#changes = []
+  }
+
+  /** Pages of a file that hold something: where they begin. */
+  pagesAt(path: string): number[] {
+    return [...(this.#names.get(path)?.cache.pagesAt() ?? [])]
+  }
+
+  /** What stands in a file now. */
+  peek(path: string, offsetBytes: number, lengthBytes: number): Buffer {
+    const bytes = Buffer.alloc(lengthBytes)
+    this.#names.get(path)?.cache.read(bytes, offsetBytes)
+    return bytes
+  }
+
+  /** The disk changes one bit of what it holds, silently. @returns whether it held anything there */
+  flipBit(path: string, offsetBytes: number, bit: number): boolean {
+    const inode = this.#names.get(path)
+    inode?.disk.flipBit(offsetBytes, bit)
+    return inode?.cache.flipBit(offsetBytes, bit) ?? false
   }
 
   open(path: string, create: boolean, done: FileValueDone<BlockFile>): void {

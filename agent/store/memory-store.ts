@@ -2,13 +2,36 @@
  * The simulator's storage folder: the real store's logic over a disk and an index in memory, with handed-in time and
  * chance. One of these is one disk of one machine; it outlives the agents that open it.
  */
+import type { VolumeId } from '../kit/ids.ts'
 import { lifeClock } from '../kit/life-clock.ts'
 import type { Clock, Log, RandomSource } from '../kit/world.ts'
+import { limits } from '../limits.ts'
 import { type CoreStore, openCore } from './core.ts'
+import {
+  blocksPerSlot,
+  dataFilePath,
+  dataStartBytes,
+  decodeSlotHeader,
+  headerOffset,
+  sectorBytes,
+  slotBytes,
+  sumsStartBytes,
+} from './format.ts'
 import type { IndexContents } from './index.ts'
 import { type DiskFault, type DiskTuning, MemoryFiles } from './memory-files.ts'
 import { MemoryIndexDisk } from './memory-index.ts'
 import type { Store } from './replica.ts'
+
+/** Something that lies on the disk and may rot there. */
+export interface StoredPage {
+  readonly volumeId: VolumeId
+  readonly extent: number
+  /** Of the volume; null: the page holds the extent's checksums. */
+  readonly block: number | null
+  readonly bytes: number
+  /** @param byte below `bytes` @param bit 0 to 7 */
+  flip(byte: number, bit: number): void
+}
 
 export class MemoryDisk {
   readonly #clock: Clock
@@ -84,6 +107,36 @@ export class MemoryDisk {
   /** What its index says, unsynced commits included. */
   indexContents(): IndexContents {
     return this.#index.contents()
+  }
+
+  /** As backup, of one record and those whose names begin alike; all else stays as it is. */
+  backupRecord(key: string): () => void {
+    return this.#files.backup(`meta/${key}`)
+  }
+
+  /** A record is gone, with all its versions. */
+  forgetRecord(key: string): void {
+    this.#files.forget(`meta/${key}`)
+  }
+
+  /** Where bits can rot: pages of the volumes' data, and their checksums, of the first data file. */
+  stored(): StoredPage[] {
+    const pages: StoredPage[] = []
+    const path = dataFilePath(0)
+    for (const atBytes of this.#files.pagesAt(path)) {
+      const isData = atBytes >= dataStartBytes
+      if (!isData && atBytes < sumsStartBytes) continue
+      for (let at = atBytes; at < atBytes + limits.blockBytes; at += isData ? limits.blockBytes : sectorBytes) {
+        const slot = Math.floor(isData ? (at - dataStartBytes) / slotBytes : (at - sumsStartBytes) / sectorBytes)
+        const header = decodeSlotHeader(this.#files.peek(path, headerOffset(slot), sectorBytes))
+        if (header === null || header.state !== 'data') continue
+        const flip = (byte: number, bit: number) => this.#files.flipBit(path, at + byte, bit)
+        const { volumeId, extent } = header
+        const block = isData ? extent * blocksPerSlot + ((at - dataStartBytes) % slotBytes) / limits.blockBytes : null
+        pages.push({ volumeId, extent, block, bytes: isData ? limits.blockBytes : sectorBytes, flip })
+      }
+    }
+    return pages
   }
 
   /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */

@@ -177,12 +177,13 @@ export class ReplicaSet {
   }
 
   /** @throws FileError */
-  *createImage(replica: DiskReplica, name: string, madeMs: number): Steps<DiskImage> {
+  *createImage(replica: DiskReplica, name: string, madeMs: number, sizeBytes: number): Steps<DiskImage> {
     this.#lastVolume += 1
     const number = this.#lastVolume
     const { volumeId } = replica
     yield* this.#mustHaveRoom(imageRowBytes(replica))
-    return yield* createImage(this.#changeParts(), this.#imageParts(volumeId, name), replica, { number, name, madeMs })
+    const of = { number, name, madeMs, sizeBytes }
+    return yield* createImage(this.#changeParts(), this.#imageParts(volumeId, name), replica, of)
   }
 
   prepareImage(replica: DiskReplica): Steps<void> {

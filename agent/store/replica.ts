@@ -176,8 +176,9 @@ export interface Store {
    * holds all writes, zeroes and discards of this replica from before the call until it is done (else invariant S7); reads
    * may go on. At most limits.images of a volume, those that are being deleted included. `io`: the disk failed, or a block
    * cannot be read whose checksum an unclean end left in doubt: then the store goes on, and repairing that block helps.
+   * @param sizeBytes of the volume, where that may be less than the replica's: a growth was begun, and not decided
    */
-  createImage(volumeId: VolumeId, name: string, madeMs: number, done: ImageDone): void
+  createImage(volumeId: VolumeId, name: string, madeMs: number, done: ImageDone, sizeBytes?: number): void
   /** Does ahead, while writes go on, what may take long in `createImage`: asked right before the writes are held, it keeps
    * that short. `io` as there. */
   prepareImage(volumeId: VolumeId, done: StoreDone): void

@@ -5,7 +5,7 @@
  */
 import { limits } from '../limits.ts'
 import { Use } from '../policing/use.ts'
-import type { Store } from '../store/replica.ts'
+import type { ImageDone, Store } from '../store/replica.ts'
 import type { ChangeProblem } from './change.ts'
 import type { Volume } from './volume.ts'
 
@@ -72,7 +72,9 @@ export class Imaging {
       done(problem === null && !isIn() ? 'busy' : problem)
       this.#tellDrained()
     }
-    store.createImage(world.volumeId, image, madeMs, (failure) => end(failure === 'name-taken' ? 'taken' : failure))
+    const made = (failure: Parameters<ImageDone>[0]) => end(failure === 'name-taken' ? 'taken' : failure)
+    // The replica here may be larger: a growth was begun that the arbiter never decided.
+    store.createImage(world.volumeId, image, madeMs, made, this.#volume.sizeBytes)
   }
 
   /** E9: calls back when no image is being made: what comes after the session may write. */

@@ -10,7 +10,7 @@ import { Member } from '../membership/member.ts'
 import type { MemberHost } from '../membership/member-world.ts'
 import type { Tell } from '../membership/messages.ts'
 import type { Session } from '../membership/session.ts'
-import { Copier } from '../mirror/copier.ts'
+import { Copier, type CopierWorld } from '../mirror/copier.ts'
 import { CopyTarget } from '../mirror/copy-target.ts'
 import { Flusher } from '../mirror/flusher.ts'
 import { Incoming } from '../mirror/incoming.ts'
@@ -131,7 +131,8 @@ export class Volume implements MemberHost, BlockDevice {
       space: this.spaceGiver,
     })
     this.flusher = new Flusher({ clock: turned, store, send, ownReplicaFailed })
-    this.copier = new Copier({ volumeKey: this.key, links, store, digest, send })
+    const repair: CopierWorld['repair'] = (offset, length, done) => this.repairs.read(offset, length, done)
+    this.copier = new Copier({ volumeKey: this.key, links, store, digest, send, repair })
     this.copyTarget = new CopyTarget({ store, digest, send, ownReplicaFailed })
     this.settler = new Settler({ self, store, sizeBytes: () => this.sizeBytes, copier: this.copier, send })
     this.#growth = new Growth(world)

@@ -17,7 +17,7 @@ export interface ClientParts {
   readonly blocks: readonly number[]
   nextStamp(): number
   /** How a request ended that should not have ended so. */
-  refused(what: string, failure: BlockFailure): void
+  refused(what: string, failure: BlockFailure, server: SimServer): void
 }
 
 type EndOfWrite = ReturnType<History['write']>
@@ -216,7 +216,7 @@ export class SimClient {
     this.#open -= 1
     this.answered += 1
     if (failure === 'unknown-outcome') return this.#leave(life)
-    if (failure !== null) this.#parts.refused(`${this.name} ${kind}`, failure)
+    if (failure !== null) this.#parts.refused(`${this.name} ${kind}`, failure, this.#server)
     this.#think(life)
   }
 }

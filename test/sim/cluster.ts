@@ -1,16 +1,21 @@
 /** A whole cluster in one process: servers, links, clients, faults; from a seed, in virtual time, to a judgement. */
 import { InvariantBroken } from '../../agent/kit/failure.ts'
 import type { ServerId } from '../../agent/kit/ids.ts'
+import { limits } from '../../agent/limits.ts'
 import type { ControlMessage } from '../../agent/link/messages.ts'
 import type { BlockFailure } from '../../agent/volume/block-device.ts'
-import { blockBytes, History, sectorsPerBlock } from './checker.ts'
+import { History, sectorsPerBlock } from './checker.ts'
 import { bytesOf, type ClientParts, SimClient } from './clients.ts'
 import { compareCopies } from './copies.ts'
 import { type FaultKind, Faults } from './faults.ts'
-import { Network, type NetworkWeather } from './network.ts'
+import { type MishapKind, Mishaps } from './mishaps.ts'
+import { Network } from './network.ts'
 import { Person } from './person.ts'
+import { PowerLosses } from './power.ts'
 import { SimServer, type Tampering } from './server.ts'
+import { type Shape, shapeOf } from './shape.ts'
 import { Story } from './story.ts'
+import { isSplit, reasonToWait, stateOf, type WaitsFor } from './waits.ts'
 import { type Chance, World } from './world.ts'
 
 export interface SimOptions {
@@ -24,6 +29,12 @@ export interface SimOptions {
   readonly tampering?: Tampering
   /** What goes wrong and how often, instead of the seed's own weather. */
   readonly faults?: Partial<Record<FaultKind, number>>
+  /** What goes wrong strangely, instead of the seed's own. */
+  readonly mishap?: MishapKind | 'none'
+  /** Servers with a replica, 1 to 5; the seed's own when not given. */
+  readonly servers?: number
+  /** Faults end, and clients rest, when so many requests were answered. */
+  readonly operations?: number
 }
 
 export interface SimResult {
@@ -36,10 +47,13 @@ export interface SimResult {
   readonly virtualMs: number
   readonly lines: readonly string[]
   readonly about: string
-  /** C2: it stands still until somebody accepts a loss. */
-  readonly waitsForPerson: boolean
+  readonly waitsFor: WaitsFor | null
+  /** What went wrong strangely. */
+  readonly mishap: MishapKind | 'none'
   /** Blocks that could not be judged. */
   readonly unjudged: number
+  /** Blocks in which what had rotted was believed, since no checksum and no sound copy was left. */
+  readonly believed: number
 }
 
 const MiB = 1024 * 1024
@@ -58,14 +72,18 @@ export class Cluster {
   readonly clients: SimClient[] = []
   readonly faults: Faults
   readonly person: Person
-  readonly sizeBytes: number
-  readonly blocks: number[]
-  readonly arbiter: 'preferred' | 'witness'
+  readonly mishaps: Mishaps
+  readonly shape: Shape
   readonly problems: string[] = []
-  waitsForPerson = false
-  readonly #powerLostAt = new Map<ServerId, number>()
+  waitsFor: WaitsFor | null = null
+  /** Blocks in which rot was believed after unclean ends. */
+  believed = 0
+  /** What people were told, by kind. */
+  readonly told = new Set<string>()
+  readonly #power = new PowerLosses(this.storage, this.history)
   readonly #parts: ClientParts
-  readonly #weather: NetworkWeather
+  /** Whose register decides. */
+  readonly #arbiter: SimServer
   #stamp = 0
   #creation: string | null = null
 
@@ -74,7 +92,8 @@ export class Cluster {
     this.world = world
     this.story = new Story(world, options.story ?? false)
     this.chance = world.chance('cluster')
-    this.#weather = this.#networkWeather()
+    this.shape = shapeOf(world, this.chance, options.servers ?? null)
+    const { count, arbiter, sizeBytes, blocks, network } = this.shape
     const broken = (words: string) => this.problems.push(words)
     const arrived = (from: ServerId, to: ServerId, message: ControlMessage) => {
       if (message.kind.startsWith('police')) return
@@ -82,40 +101,43 @@ export class Cluster {
       this.story.tell(way, `${message.kind} ${JSON.stringify(message.body).slice(0, 300)}`)
     }
     // A volume is made in calm weather: whoever makes one tries again when a message was lost.
-    this.network = new Network(world, { ...this.#weather, loss: 0 }, broken, options.messages ? arrived : null)
-    const count = this.chance.is(0.6) ? 2 : 3
-    this.arbiter = this.chance.is(0.5) ? 'witness' : 'preferred'
-    this.sizeBytes = this.chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
-    this.blocks = this.#pickBlocks()
-    const names = ['a', 'b', 'c'].slice(0, count)
-    if (this.arbiter === 'witness') names.push('w')
+    this.network = new Network(
+      world,
+      { ...network, loss: 0, skewMs: 0, register: undefined },
+      broken,
+      options.messages ? arrived : null,
+    )
+    this.network.mishap = (from, to, words) =>
+      this.story.tell('FAULT', `${this.#nameOf(from)} to ${this.#nameOf(to)}: ${words}`)
+    const names = [...'abcde'].slice(0, count)
+    if (arbiter === 'witness') names.push('w')
     const ids = names.map(() => this.chance.id() as ServerId) // 32 hex digits, as an identity has
     const servers = names.map((name, index) => this.#server(ids, index, name, options.tampering ?? {}))
-    this.witness = this.arbiter === 'witness' ? (servers.pop() ?? null) : null
+    this.witness = arbiter === 'witness' ? (servers.pop() ?? null) : null
     this.storage.push(...servers)
     this.#parts = {
       world,
       history: this.history,
       story: this.story,
-      sizeBytes: this.sizeBytes,
-      blocks: this.blocks,
+      sizeBytes,
+      blocks,
       nextStamp: () => {
         this.#stamp += 1
         return this.#stamp
       },
-      refused: (what, failure) => this.#refused(what, failure),
+      refused: (what, failure, server) => this.#refused(what, failure, server),
     }
-    this.faults = new Faults(
-      {
-        world,
-        network: this.network,
-        story: this.story,
-        storage: this.storage,
-        witness: this.witness,
-        powerLost: (server) => this.#powerLost(server),
-      },
-      options.faults ?? null,
-    )
+    const parts = {
+      world,
+      network: this.network,
+      story: this.story,
+      storage: this.storage,
+      witness: this.witness,
+      powerLost: (server: SimServer) => this.#power.lost(server),
+    }
+    this.faults = new Faults(parts, options.faults ?? null)
+    this.#arbiter = this.witness ?? this.chance.pick(this.storage)
+    this.mishaps = new Mishaps(parts, this.#arbiter, options.mishap ?? (options.faults === undefined ? null : 'none'))
     this.person = new Person({ world, story: this.story, storage: this.storage })
   }
 
@@ -126,32 +148,16 @@ export class Cluster {
       for (const client of this.clients) if (client.name.startsWith(server.name)) client.serverChanged()
     }
     const { world, network, story } = this
-    return new SimServer({ world, network, story, servers: ids, tampering, changed }, id, name)
+    const told = (server: SimServer, kind: string) => {
+      this.told.add(kind)
+      // W4: all that was acknowledged is durable, or held, at whoever opened a session since its power went.
+      if (kind === 'serving') this.#power.opened(server)
+    }
+    return new SimServer({ world, network, story, servers: ids, tampering, told, changed }, id, name)
   }
 
   #nameOf(id: ServerId): string {
     return this.servers.find((server) => server.id === id)?.name ?? '?'
-  }
-
-  #networkWeather(): NetworkWeather {
-    const chance = this.chance
-    return {
-      minMs: 0.05,
-      maxMs: chance.pick([0.5, 0.5, 5, 40]),
-      spike: chance.pick([0, 0, 0.002, 0.02]),
-      spikeMs: chance.pick([50, 400, 2_500]),
-      loss: chance.pick([0, 0.01, 0.1]),
-    }
-  }
-
-  /** Few blocks, so that clients meet: at both ends, around an extent's and a region's border. */
-  #pickBlocks(): number[] {
-    const last = this.sizeBytes / blockBytes - 1
-    const places = [0, 1, 2, 3, 62, 63, 64, 65, last - 1, last]
-    if (last > 4096) places.push(4094, 4095, 4096, 4097)
-    const most = this.chance.pick([2, 5, places.length])
-    const from = this.chance.whole(0, places.length - most)
-    return places.slice(from, from + most)
   }
 
   get servers(): SimServer[] {
@@ -163,14 +169,14 @@ export class Cluster {
     for (const server of this.servers) server.start()
     await this.#until(5_000, () => this.servers.every((server) => this.#seesAll(server)))
     const [first] = this.storage
-    const arbiter = this.witness ?? this.chance.pick(this.storage)
+    const { arbiter, sizeBytes } = this.shape
     if (first?.engine == null) throw new Error('no server came up')
     const servers = this.storage.map((server) => server.id)
     const made = first.engine.creations.create({
       name: 'd',
-      sizeBytes: this.sizeBytes,
+      sizeBytes,
       writeThrough: false,
-      arbiter: { kind: this.arbiter, serverId: arbiter.id },
+      arbiter: { kind: arbiter, serverId: this.#arbiter.id },
       servers,
     })
     made.then(
@@ -193,7 +199,7 @@ export class Cluster {
   }
 
   addClients(): void {
-    this.network.weather = this.#weather
+    this.network.weather = this.shape.network
     for (const server of this.storage) {
       const count = this.chance.whole(1, 3)
       // At some servers nobody writes: what they hold is only cached.
@@ -238,9 +244,25 @@ export class Cluster {
     }
   }
 
+  /** The part of the history in which things go wrong. */
+  async goWrong(options: SimOptions): Promise<void> {
+    const part = options.short ? 0.4 : 1
+    const calmMs = this.chance.between(200, 4_000) * part
+    const wildMs = this.chance.pick([8_000, 15_000, 30_000]) * part
+    if (options.operations === undefined) await this.pass(calmMs)
+    this.faults.begin()
+    this.mishaps.begin()
+    this.person.begin()
+    const most = options.operations ?? Number.POSITIVE_INFINITY
+    await this.#until(wildMs, () => this.history.operations >= most)
+    if (options.operations !== undefined) for (const client of this.clients) client.rest()
+  }
+
   /** Nothing goes wrong any more; then everything must become whole. */
   heal(): void {
     this.faults.end()
+    this.mishaps.end()
+    this.network.weather = { ...this.network.weather, register: undefined }
     this.person.end()
     for (const from of this.servers)
       for (const to of this.servers) for (let times = 0; times < 20; times += 1) this.network.unblock(from.id, to.id)
@@ -250,7 +272,7 @@ export class Cluster {
       server.disk.leave(null)
       if (server.hadDiskError) {
         server.hadDiskError = false
-        if (server.failedInThisLife) this.#powerLost(server)
+        if (server.failedInThisLife) this.#power.lost(server)
         server.kill()
       }
       // Those that are down come back; whoever is being stopped in order comes back after that.
@@ -276,45 +298,18 @@ export class Cluster {
       return this.#isWhole()
     })
     if (whole || this.problems.length > 0) return whole
-    if (this.#waitsForPerson()) this.waitsForPerson = true
-    else this.problems.push(`not whole after ${healMs / 1000} s: ${this.#state()}`)
+    this.waitsFor = reasonToWait(this)
+    if (this.waitsFor === null) this.problems.push(`not whole after ${healMs / 1000} s: ${stateOf(this)}`)
     return false
-  }
-
-  /** C2: a configuration that nobody has opened, all of its members lossy: somebody must accept the loss. */
-  #waitsForPerson(): boolean {
-    const volumes = this.storage.flatMap((server) => server.volume ?? [])
-    const members = volumes.filter((volume) => volume.member.inSet)
-    return members.every((volume) => {
-      const { known, opened } = volume.world.record.value
-      return volume.anyLossy() && opened?.id !== known.id && volume.member.phase === 'gathering'
-    })
-  }
-
-  #state(): string {
-    return this.servers
-      .map(({ name, state, volume }) => {
-        if (volume === undefined) return `${name} ${state}`
-        const { member } = volume
-        const { known } = member
-        const record = volume.world.record.value
-        const inSync = known.inSync.map((id) => this.#nameOf(id)).join('')
-        const opened = record.opened?.epoch ?? 0
-        const words = [`epoch ${known.epoch}`, `in sync ${inSync}`, `opened ${opened}`, member.waiting()]
-        if (member.splitBrain) words.push('SPLIT')
-        if (record.word !== null) words.push('word')
-        if (volume.anyLossy()) words.push('lossy')
-        return `${name} ${member.phase} (${words.join(', ')})`
-      })
-      .join('; ')
   }
 
   async clientsFinish(): Promise<boolean> {
     for (const client of this.clients) client.rest()
     const finished = await this.#until(60_000, () => this.clients.every((client) => client.open === 0))
-    if (!finished && this.problems.length === 0) {
+    if (!finished && this.problems.length === 0) this.waitsFor = reasonToWait(this)
+    if (!finished && this.problems.length === 0 && this.waitsFor === null) {
       const waiting = this.clients.filter((client) => client.open > 0).map((client) => `${client.name} ${client.open}`)
-      this.problems.push(`requests without an answer: ${waiting.join(', ')}; ${this.#state()}`)
+      this.problems.push(`requests without an answer: ${waiting.join(', ')}; ${stateOf(this)}`)
     }
     return finished
   }
@@ -326,7 +321,7 @@ export class Cluster {
       const client = new SimClient(this.#parts, server, `reader-${server.name}`, true)
       const connection = server.engine?.find('d')?.attach({ protocol: 'sim', address: client.name }, () => undefined)
       if (connection === undefined) continue
-      for (const block of this.blocks) {
+      for (const block of this.shape.blocks) {
         open += 1
         const first = block * sectorsPerBlock
         client.read({ first, last: first + sectorsPerBlock - 1 }, (failure) => {
@@ -336,42 +331,62 @@ export class Cluster {
       }
     }
     if (!(await this.#until(30_000, () => open === 0)) && this.problems.length === 0)
-      this.problems.push(`the reads at the end got no answer; ${this.#state()}`)
+      this.problems.push(`the reads at the end got no answer; ${stateOf(this)}`)
+    await this.#findRot()
+    await this.#peopleKnow()
     const runs = (limitMs: number, holds: () => boolean) => this.#until(limitMs, holds)
-    this.problems.push(...(await compareCopies(this.storage, this.sizeBytes, runs)))
+    this.problems.push(...(await compareCopies(this.storage, this.shape.sizeBytes, runs)))
+  }
+
+  /** R3: what has rotted where nobody reads is found by a scrub, and repaired. */
+  async #findRot(): Promise<void> {
+    const rotten = this.storage.filter(({ everRotted }) => everRotted)
+    for (const { volume } of rotten) volume?.steerScrub('now')
+    const ended = () => rotten.every(({ volume }) => volume?.scrub.record.startedMs === null)
+    if (!(await this.#until(60_000, ended))) this.problems.push('a scrub did not end')
+    for (const { name, volume } of rotten) {
+      const pieces = volume?.scrub.record.unreadablePieces ?? 0
+      if (pieces > 0) this.problems.push(`${pieces} pieces of ${name} could not be repaired`)
+    }
+  }
+
+  /** What people must have been told by now. */
+  async #peopleKnow(): Promise<void> {
+    const must = async (kind: string) => {
+      const known = await this.#until(3 * limits.registerReadMs, () => this.told.has(kind))
+      if (!known) this.problems.push(`nobody was told: ${kind}`)
+    }
+    if (this.mishaps.storeLost) await must('older-store')
+    if (this.mishaps.registerMissed) await must('register-alarm')
   }
 
   judge(): void {
+    // A3 was broken: two servers may have gone on, each by itself, and people know (E1, E11).
+    if (this.mishaps.registerLost && isSplit(this)) {
+      this.waitsFor = 'split-brain'
+      this.problems.length = 0
+      return
+    }
     for (const { block, words } of this.history.check()) {
-      this.problems.push(`block ${block}: ${words}`)
+      if (this.mishaps.mayBeBelieved(block)) this.believed += 1
+      else this.problems.push(`block ${block}: ${words}`)
       for (const line of this.history.tell(block)) this.story.tell(`BLOCK ${block}`, line)
     }
     this.problems.push(...this.story.errors)
   }
 
-  /** W4: has everybody who held acknowledged writes lost power since? */
-  #powerLost(server: SimServer): void {
-    this.#powerLostAt.set(server.id, this.history.instant())
-    const upTo = Math.min(...this.#lastServing().map((id) => this.#powerLostAt.get(id) ?? 0))
-    if (upTo > 0) this.history.lost(upTo)
-  }
-
-  /** The in-sync set that was opened last, by whomever, as their disks remember it. */
-  #lastServing(): readonly ServerId[] {
-    let best: { epoch: number; inSync: readonly ServerId[] } = { epoch: 0, inSync: [] }
-    for (const server of this.storage) {
-      const opened = server.lastOpened
-      if (opened !== null && opened.epoch > best.epoch) best = opened
-    }
-    return best.inSync.length > 0 ? best.inSync : this.storage.map(({ id }) => id)
-  }
-
-  #refused(what: string, failure: BlockFailure): void {
+  #refused(what: string, failure: BlockFailure, server: SimServer): void {
     this.story.tell('CLIENT', `${what}: ${failure}`)
     // C8: a full disk refuses first writes, and the checker knows that they were done nowhere.
     if (failure === 'no-space' && this.servers.some(({ disk }) => disk.wasSmall)) return
-    // Only a lone replica's failing disk is an excuse (C6).
-    if (failure !== 'io' || !this.servers.some((server) => server.everFailed)) this.problems.push(`${what}: ${failure}`)
+    // Only a lone replica's failing disk is an excuse (C6), or what rotted on it (R3).
+    const session = server.volume?.member.session?.number
+    const isAlone = !this.storage.some((other) => {
+      const member = other.volume?.member
+      return other !== server && member?.phase === 'open' && member.session?.number === session
+    })
+    const excused = this.servers.some(({ everFailed }) => everFailed) || (server.everRotted && isAlone)
+    if (failure !== 'io' || !excused) this.problems.push(`${what}: ${failure}`)
   }
 }
 
@@ -386,31 +401,30 @@ export async function simulate(options: SimOptions): Promise<SimResult> {
   await cluster.create()
   cluster.addClients()
   if (cluster.problems.length === 0) {
-    const part = options.short ? 0.4 : 1
-    await cluster.pass(cluster.chance.between(200, 4_000) * part)
-    cluster.faults.begin()
-    cluster.person.begin()
-    await cluster.pass(cluster.chance.pick([8_000, 15_000, 30_000]) * part)
+    await cluster.goWrong(options)
     cluster.heal()
     await cluster.pass(500)
     if (await cluster.becomeWhole()) {
-      await cluster.pass(1_500)
+      if (options.operations === undefined) await cluster.pass(1_500)
       if ((await cluster.clientsFinish()) && (await cluster.becomeWhole())) await cluster.readAll()
     }
     cluster.judge()
   }
-  const { storage, arbiter, sizeBytes, blocks } = cluster
+  const { count, arbiter, sizeBytes, blocks } = cluster.shape
+  const { kind } = cluster.mishaps
   return {
     seed: options.seed,
     problems: cluster.problems,
     operations: cluster.history.operations,
-    passed: storage.reduce((sum, server) => sum + server.passed, 0),
+    passed: cluster.storage.reduce((sum, server) => sum + server.passed, 0),
     events: cluster.world.events,
     virtualMs: cluster.world.nowMs,
     lines: cluster.story.lines,
-    waitsForPerson: cluster.waitsForPerson,
+    waitsFor: cluster.waitsFor,
+    mishap: kind,
     unjudged: cluster.history.unjudged,
-    about: `${storage.length} servers, ${arbiter}, ${sizeBytes / MiB} MiB, blocks ${blocks.join(' ')}`,
+    believed: cluster.believed,
+    about: `${count} servers, ${arbiter}, ${sizeBytes / MiB} MiB, blocks ${blocks.join(' ')}${kind === 'none' ? '' : `, ${kind}`}`,
   }
 }
 

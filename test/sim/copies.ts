@@ -20,18 +20,21 @@ const limitMs = 30_000
 export async function compareCopies(storage: readonly SimServer[], sizeBytes: number, runs: Runs): Promise<string[]> {
   const problems: string[] = []
   const copies = new Map<string, Copy[]>()
-  const read = async (what: string, server: string, from: Readable, lengthBytes: number) => {
+  const read = async (what: string, server: SimServer, from: Readable, lengthBytes: number, isImage: boolean) => {
     const found: { data?: Uint8Array; failure?: unknown } = {}
     from.read(0, lengthBytes, (failure, data) => Object.assign(found, { failure, data }))
     await runs(limitMs, () => found.data !== undefined)
+    // R3 repairs the volume; what has rotted of a snapshot is not given, and not repaired.
+    if (found.failure === 'corrupt' && isImage && server.everRotted) return
     if (found.data === undefined || found.failure !== null)
-      problems.push(`${what} of ${server} cannot be read at the end: ${String(found.failure)}`)
-    else copies.set(what, [...(copies.get(what) ?? []), { server, data: found.data }])
+      problems.push(`${what} of ${server.name} cannot be read at the end: ${String(found.failure)}`)
+    else copies.set(what, [...(copies.get(what) ?? []), { server: server.name, data: found.data }])
   }
-  for (const { name, engine, volume } of storage) {
+  for (const server of storage) {
+    const { name, engine, volume } = server
     if (volume === undefined) problems.push(`${name} has no volume at the end`)
-    else await read('the replica', name, volume.store, sizeBytes)
-    for (const image of engine?.changes.images('d') ?? []) await read(image.name, name, image, image.sizeBytes)
+    else await read('the replica', server, volume.store, sizeBytes, false)
+    for (const image of engine?.changes.images('d') ?? []) await read(image.name, server, image, image.sizeBytes, true)
   }
   for (const [what, [first, ...others]] of copies) {
     if (first === undefined) continue

@@ -17,6 +17,21 @@ export interface NetworkWeather {
   readonly spikeMs: number
   /** How often a message outside the stream is lost. */
   readonly loss: number
+  /** Milliseconds that a link takes longer than another one, each direction its own part of it: so messages of different
+   * links overtake each other. */
+  readonly skewMs?: number
+  readonly register?: RegisterWeather | undefined
+}
+
+/** What happens to questions to a register and its answers, beyond what happens to all messages (E2). */
+export interface RegisterWeather {
+  /** How often the register decides and its answer never comes, or (half as often) the question does not. */
+  readonly lost: number
+  /** How often either comes late, and by how many milliseconds at most: after its asker has given up. */
+  readonly late: number
+  readonly lateMs: number
+  /** How often either comes twice, the second time later. */
+  readonly twice: number
 }
 
 interface Item {
@@ -79,12 +94,16 @@ function wasChanged(item: Item): boolean {
 export class Network {
   readonly #world: World
   readonly #chance: Chance
+  readonly #registerChance: Chance
+  readonly #skew = new Map<string, number>()
   readonly #ends = new Map<ServerId, End>()
   readonly #connections = new Map<string, number>()
   readonly #blocked = new Map<string, number>()
   readonly #broken: (words: string) => void
   /** Told of every control message that arrives, when somebody wants to read them. */
   readonly arrived: ((from: ServerId, to: ServerId, message: ControlMessage) => void) | null
+  /** Told what happens to a question to a register, or its answer. */
+  mishap: (from: ServerId, to: ServerId, words: string) => void = () => undefined
   #lastConnection = 0
   weather: NetworkWeather
 
@@ -98,6 +117,7 @@ export class Network {
     this.arrived = arrived
     this.#world = world
     this.#chance = world.chance('network')
+    this.#registerChance = world.chance('register messages')
     this.#broken = broken
     this.weather = weather
   }
@@ -230,7 +250,7 @@ export class Network {
     const shown = from.shown.get(peer)
     if (shown === undefined || !from.alive) return false
     const { stream } = shown
-    stream.lastArrivalMs = Math.max(stream.lastArrivalMs + 0.001, this.#world.nowMs + this.#delayMs())
+    stream.lastArrivalMs = Math.max(stream.lastArrivalMs + 0.001, this.#world.nowMs + this.#delayMs(from, stream.to))
     stream.queue.push({
       message: copyOf(message),
       original: message,
@@ -278,7 +298,10 @@ export class Network {
     if (this.#chance.is(this.weather.loss)) return true
     const copy = copyOf(message)
     const { connection } = shown
-    this.#world.after(this.#delayMs(), () => {
+    if (this.weather.register !== undefined && message.kind.startsWith('register.')) {
+      if (this.#registerMishap(from, to, copy, this.weather.register)) return true
+    }
+    this.#world.after(this.#delayMs(from, to), () => {
       if (this.#connections.get(pairKey(from, to)) !== connection || !this.#mayPass(from, to)) return
       to.clock.arrive(() => {
         if (to.alive && to.shown.get(from.id)?.connection === connection)
@@ -288,9 +311,45 @@ export class Network {
     return true
   }
 
-  #delayMs(): number {
+  /** @returns whether it does not come in the usual way */
+  #registerMishap(from: End, to: End, message: Message, weather: RegisterWeather): boolean {
+    const chance = this.#registerChance
+    const isAnswer = message.type === 'control' && message.kind === 'register.answer'
+    const what = isAnswer ? 'answer of the register' : 'question to the register'
+    if (chance.is(isAnswer ? weather.lost : weather.lost / 2)) {
+      this.mishap(from.id, to.id, `${what} is lost`)
+      return true
+    }
+    const isLate = chance.is(weather.late)
+    if (!isLate && !chance.is(weather.twice)) return false
+    const delayMs = chance.between(0, weather.lateMs)
+    this.mishap(from.id, to.id, `${what} comes ${isLate ? '' : 'again '}${delayMs.toFixed(0)} ms later`)
+    // By whatever path: not only while the connection lasts that it was sent on.
+    this.#world.after(delayMs, () => {
+      if (!this.#mayPass(from, to)) return
+      to.clock.arrive(() => {
+        if (to.alive && to.shown.get(from.id)?.run === from.run)
+          to.events.onMessage(from.id, from.run, copyOf(message), false)
+      })
+    })
+    return isLate
+  }
+
+  /** What the link in that direction takes longer than the fastest one; the same all the time. */
+  #skewMs(from: End, to: End): number {
+    const { skewMs } = this.weather
+    if (skewMs === undefined || skewMs === 0) return 0
+    const key = `${from.id}>${to.id}`
+    const known = this.#skew.get(key)
+    if (known !== undefined) return known
+    const drawn = this.#world.chance(`link ${key}`).between(0, skewMs)
+    this.#skew.set(key, drawn)
+    return drawn
+  }
+
+  #delayMs(from: End, to: End): number {
     const { minMs, maxMs, spike, spikeMs } = this.weather
-    const usual = this.#chance.between(minMs, maxMs)
+    const usual = this.#chance.between(minMs, maxMs) + this.#skewMs(from, to)
     return this.#chance.is(spike) ? usual + this.#chance.between(0, spikeMs) : usual
   }
 }

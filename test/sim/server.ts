@@ -27,6 +27,8 @@ export interface ServerParts {
   readonly story: Story
   readonly servers: readonly ServerId[]
   readonly tampering: Tampering
+  /** What a server tells people. */
+  told?(server: SimServer, kind: string): void
   /** The agent runs, or runs no more: clients connect and are thrown out. */
   changed(server: SimServer): void
 }
@@ -51,7 +53,13 @@ export class SimServer {
   #life = 0
   /** A disk that failed once is trusted again only by a new agent. */
   hadDiskError = false
+  /** Links refuse a run that was there before, or one before it: an older copy of a folder is started until they do not. */
+  leastRun = 1
   everFailed = false
+  /** Lives that ended uncleanly. */
+  ends = 0
+  /** Bits have rotted on its disk. */
+  everRotted = false
   failedInThisLife = false
   /** The newest in-sync set that this server has served in. */
   lastOpened: { readonly epoch: number; readonly inSync: readonly ServerId[] } | null = null
@@ -65,7 +73,11 @@ export class SimServer {
     this.#log = parts.story.logOf(name)
     const random = parts.world.chance(`disk ${name}`)
     this.disk = new MemoryDisk({ clock: this.clock, random, log: this.#log, tuning: { minMs: 0.05, maxMs: 1.5 } })
+    this.blank = this.disk.backup()
   }
+
+  /** The disk was replaced by an empty one; only while no agent runs. */
+  readonly blank: () => void
 
   get volume(): Volume | undefined {
     const [volume] = this.engine?.volumes.values() ?? []
@@ -96,6 +108,13 @@ export class SimServer {
         })
         return
       }
+      if (store.run < this.leastRun) {
+        this.#parts.story.tell(this.name, `run ${store.run} has been there before: refused, started again`)
+        this.state = 'off'
+        this.disk.kill()
+        return this.start()
+      }
+      this.leastRun = store.run + 1
       this.#run(store, life)
     })
   }
@@ -126,6 +145,7 @@ export class SimServer {
       servers: () => this.#parts.servers.filter((server) => server !== this.id),
       event: (kind, volume, details) => {
         if (kind === 'serving') this.lastOpened = this.volume?.world.record.value.opened ?? null
+        this.#parts.told?.(this, kind)
         story.tell(this.name, `${volume} ${kind} ${JSON.stringify(details)}`)
       },
       changed: () => undefined,
@@ -156,6 +176,7 @@ export class SimServer {
       return
     }
     this.#life += 1
+    this.ends += 1
     this.state = 'off'
     this.engine?.stop()
     this.#passedBefore = this.passed

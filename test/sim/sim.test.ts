@@ -14,7 +14,7 @@ describe('a cluster in a simulated world', () => {
     for (const seed of histories) {
       const result = await simulate({ seed, short: true })
       tally.operations += result.operations
-      if (result.waitsForPerson) tally.waiting += 1
+      if (result.waitsFor !== null) tally.waiting += 1
       const again = `node test/sim/main.ts --seed ${seed} --short --story`
       assert.deepEqual(result.problems, [], `${again}\n${result.about}`)
     }
