@@ -70,19 +70,20 @@ export class ExtentMap {
 
   /** @param slot -1 takes the extent's slot away */
   set(extent: number, slot: number): void {
-    const number = Math.floor(extent / pageExtents)
-    let page = this.#pages[number]
-    if (page === undefined) {
-      page = new Uint32Array(pageExtents)
-      this.#pages[number] = page
-    } else if (this.#common !== null && this.#common[number] === true) {
-      page = page.slice()
-      this.#pages[number] = page
-      this.#common[number] = false
-    }
+    const page = this.#toChange(Math.floor(extent / pageExtents))
     const before = page[extent % pageExtents] ?? 0
     page[extent % pageExtents] = slot + 1
     this.#mapped += (slot >= 0 ? 1 : 0) - (before > 0 ? 1 : 0)
+  }
+
+  /** The page, there and this map's alone. */
+  #toChange(number: number): Uint32Array {
+    let page = this.#pages[number]
+    if (page !== undefined && this.#common?.[number] !== true) return page
+    page = page === undefined ? new Uint32Array(pageExtents) : page.slice()
+    this.#pages[number] = page
+    if (this.#common !== null) this.#common[number] = false
+    return page
   }
 
   /** The first extent in [from, to) that has a slot, or -1. Skips empty pages quickly. */
@@ -109,14 +110,36 @@ export class ExtentMap {
     return row
   }
 
-  /** Takes over a row of the index. @param check is told each slot before it is the extent's */
-  loadRow(region: number, row: Uint8Array, check: (extent: number, slot: number) => void): void {
-    const bytes = Buffer.from(row.buffer, row.byteOffset, row.byteLength)
+  /**
+   * Takes over a row of the index: of a region that has none yet, all of it in one page.
+   * @param check is told each slot before it is the extent's
+   * @param like whose slots were checked: where it has the very same row, nothing is asked again
+   */
+  loadRow(
+    region: number,
+    row: Uint8Array,
+    check: (extent: number, slot: number) => void,
+    like: ExtentMap | null = null,
+  ): void {
+    const first = region * regionExtents
+    const number = Math.floor(first / pageExtents)
+    const start = first % pageExtents
+    const words = new DataView(row.buffer, row.byteOffset, row.byteLength)
+    const isChecked = like === null ? false : like.#hasRow(number, start, words)
+    const page = this.#toChange(number)
     for (let at = 0; at < regionExtents; at++) {
-      const slot = bytes.readUInt32LE(at * 4) - 1
-      if (slot < 0) continue
-      check(region * regionExtents + at, slot)
-      this.set(region * regionExtents + at, slot)
+      const word = words.getUint32(at * 4, true)
+      if (word === 0) continue
+      if (!isChecked) check(first + at, word - 1)
+      if (page[start + at] === 0) this.#mapped += 1
+      page[start + at] = word
     }
+  }
+
+  #hasRow(number: number, start: number, words: DataView): boolean {
+    const page = this.#pages[number]
+    if (page === undefined) return false
+    for (let at = 0; at < regionExtents; at++) if (page[start + at] !== words.getUint32(at * 4, true)) return false
+    return true
   }
 }

@@ -114,10 +114,11 @@ export class ReplicaSet {
       const { map: live, images } = loader.parts
       // A volume and its images may have one slot for one extent; nobody else, and for no other.
       const isHeld = (extent: number, slot: number) => live.get(extent) === slot || images.isHeld(extent, slot)
-      loader.map.loadRow(row.region, row.slots, (extent, slot) => {
+      const check = (extent: number, slot: number) => {
         if (isHeld(extent, slot) || slots.loadMapped(slot)) return
         throw damaged('index.db', `slot ${slot} is claimed twice`)
-      })
+      }
+      loader.map.loadRow(row.region, row.slots, check, loader.map === live ? null : live)
     }
     for (const { parts } of this.#replicas.values()) parts.images.settle(parts.map)
     for (const row of contents.groups) if (row.doubtful) slots.loadDoubtful(row.group, row.doubtful)
