@@ -65,6 +65,8 @@ export const limits = {
   /** Requests that one volume may have passed to its host at once (P7), and that a host takes of one server: as many as a volume
    * executes; their bytes are those of a volume (volumeBytes, shareOfLinks). */
   passedRequests: 1024,
+  /** W8: sessions whose writes a leader can tell the outcome of, of each other server. */
+  outcomeSessions: 16,
   /** Milliseconds for which a host may be out of reach, while another one serves, until writes that it may have started are given
    * up (W8): longer than a cable takes to be plugged in again, no longer than E8 leaves a member that does not answer. */
   passedAwayMs: 10_000,

@@ -27,6 +27,8 @@ export abstract class ClientWrite extends Use {
   number = 0
   /** C7: Lamport time at which it began executing. */
   time = 0
+  /** W8: the session in which it began executing. */
+  startedIn = 0
   startedMs = 0
   /** Replicas that have not applied it yet. */
   missing = 0
@@ -167,6 +169,7 @@ export class Outgoing {
     write.number = this.#nextNumber
     this.#nextNumber += 1
     write.time = this.#world.tick()
+    write.startedIn = this.#session
     write.startedMs = clock.monotonicMs()
     write.missing = ownBit
     write.needed = ownBit

@@ -14,6 +14,12 @@ export const hostMessages = {
   'host.alive': z.object({ volume, heardMs: count }),
   /** W9: a client's connection is closed: nothing of it starts any more. */
   'host.closed': z.object({ volume, connection: count }),
+  /** W8: "what became of these writes of my run?" With the session in which each began executing. */
+  'outcome.ask': z.object({ volume, writes: z.array(z.object({ number: count, session: count })).max(4_096) }),
+  'outcome.answer': z.object({
+    volume,
+    writes: z.array(z.object({ number: count, outcome: z.enum(['applied', 'barred', 'unknown']) })).max(4_096),
+  }),
 } as const
 
 export type HostMessageKind = keyof typeof hostMessages

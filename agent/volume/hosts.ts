@@ -63,12 +63,17 @@ export class Hosts {
     return null
   }
 
-  #usable(server: ServerId): Host | null {
+  /** As it offered; null while it does not serve, or is not connected in that run. */
+  offerOf(server: ServerId): Offer | null {
     const offer = this.#offers.get(server)
     const peer = this.#world.links.peer(server)
+    return offer !== undefined && peer?.connected === true && peer.run === offer.run ? offer : null
+  }
+
+  #usable(server: ServerId): Host | null {
+    const offer = this.offerOf(server)
     // Who does not know of a growth yet would refuse what lies behind; it will offer again in the session that knows.
-    if (offer === undefined || offer.sizeBytes < this.#world.sizeBytes()) return null
-    return peer?.connected === true && peer.run === offer.run ? { ...offer, server } : null
+    return offer === null || offer.sizeBytes < this.#world.sizeBytes() ? null : { ...offer, server }
   }
 
   /** Milliseconds for which this server has been seen disconnected, 0 while it is not; to be asked several times a second. */

@@ -39,6 +39,8 @@ export interface PassWish {
   readonly fua: boolean
   readonly arrivedMs: number
   readonly done: ReadDone
+  /** Whether these bytes are nobody else's once it is done (kit/slabs.ts); false: they were sent elsewhere before. */
+  readonly ownsChunks: boolean
 }
 
 export class PassedRequest {
@@ -75,7 +77,7 @@ export interface PassingWorld {
 
 export class Passing {
   readonly #world: PassingWorld
-  readonly #hosts: Hosts
+  readonly hosts: Hosts
   readonly #window: Admission<PassedRequest>
   readonly #passed = new Map<number, PassedRequest>()
   /** W9: each connection's number, and the hosts that its requests were passed to. */
@@ -87,7 +89,7 @@ export class Passing {
 
   constructor(world: PassingWorld) {
     this.#world = world
-    this.#hosts = new Hosts(world)
+    this.hosts = new Hosts(world)
     this.#window = new Admission(
       (request) => this.#enter(request),
       () => this.#hasRoom(),
@@ -136,7 +138,7 @@ export class Passing {
   // --- what hosts say ---------------------------------------------------------------------------------------------
 
   onOffer(from: ServerId, run: number, body: HostBody<'host.offer'>): void {
-    this.#hosts.onOffer(from, run, body)
+    this.hosts.onOffer(from, run, body)
     this.#window.pump()
   }
 
@@ -149,7 +151,7 @@ export class Passing {
 
   /** An answer to what was never passed, or was answered or given up before, is nothing. */
   onPassed(from: ServerId, run: number, message: PassedMessage): void {
-    this.#hosts.heard(from, run, message.sentMs)
+    this.hosts.heard(from, run, message.sentMs)
     const request = this.#passed.get(message.request)
     const { at } = request ?? {}
     if (request === undefined || at?.host !== from || at.run !== run || at.session !== message.session) {
@@ -178,7 +180,7 @@ export class Passing {
       return this.#answer(request, 'io', [])
     }
     // The host has them, and the stream that brought its answer acknowledged the frame.
-    handBack(wish.chunks)
+    if (wish.ownsChunks) handBack(wish.chunks)
     this.#answer(request, null, message.chunks)
   }
 
@@ -198,7 +200,7 @@ export class Passing {
     const inSync = this.#world.inSync()
     for (const request of [...this.#passed.values()]) {
       const { at } = request
-      const awayMs = at === null ? 0 : this.#hosts.awayMs(at.host)
+      const awayMs = at === null ? 0 : this.hosts.awayMs(at.host)
       if (at === null || awayMs === 0) continue
       // Out of the set and out of reach, or out of reach for long while another one serves.
       const isLost = !inSync.includes(at.host) || (other !== null && awayMs > limits.passedAwayMs)
@@ -210,7 +212,7 @@ export class Passing {
   // --- the way of one request -------------------------------------------------------------------------------------
 
   #host(): Host | null {
-    return this.#world.mayPass() ? this.#hosts.pick() : null
+    return this.#world.mayPass() ? this.hosts.pick() : null
   }
 
   #hasRoom(): boolean {
@@ -242,7 +244,7 @@ export class Passing {
       session,
       request: number,
       connection: this.#numberFor(wish.connection, server),
-      heardMs: this.#hosts.heardMs(server, run),
+      heardMs: this.hosts.heardMs(server, run),
       kind: wish.kind,
       fua: wish.fua,
       offsetBytes: wish.offsetBytes,
@@ -264,8 +266,8 @@ export class Passing {
 
   /**
    * Its host is a new run, or out of reach for good. Reads and flushes change nothing: they are passed again. Of a write
-   * nobody can say here whether it was started (W8). The session could be asked for its outcome, by the name that its
-   * host gave it, here and nowhere else: then it is acknowledged, or passed again.
+   * nobody can say here whether it was started (W8). Here, and nowhere else, the session could be asked for its outcome by
+   * the name that its host gave it (outcomes.ts asks so for this server's own writes): then it is acknowledged, or passed again.
    */
   #hostLost(request: PassedRequest): void {
     if (request.isWrite) this.#unknown(request)

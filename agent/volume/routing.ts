@@ -64,10 +64,12 @@ type HostHandlers = {
 }
 
 const hostHandlers: HostHandlers = {
-  'host.offer': ({ service }, from, run, body) => service.passing.onOffer(from, run, body),
+  'host.offer': ({ service }, from, run, body) => service.onOffer(from, run, body),
   'host.ask': ({ service }, from, run, body) => service.passing.onAsk(from, run, body),
   'host.alive': ({ service }, from, run, body) => service.hosting.onAlive(from, run, body),
   'host.closed': ({ service }, from, run, body) => service.hosting.onClosed(from, run, body),
+  'outcome.ask': ({ service }, from, run, body) => service.onOutcomeAsked(from, run, body),
+  'outcome.answer': ({ service }, from, run, body) => service.onOutcome(from, run, body),
 }
 
 function routeHost(volume: Volume, from: ServerId, run: number, kind: HostMessageKind, body: unknown): boolean {

@@ -4,11 +4,12 @@
  */
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
-import type { Session } from '../membership/session.ts'
+import { leaderOf, type Session } from '../membership/session.ts'
 import { Admission } from './admission.ts'
 import type { BlockFailure, Done, ReadDone } from './block-device.ts'
-import type { HostSend } from './host-messages.ts'
+import type { HostBody, HostSend } from './host-messages.ts'
 import { Hosting } from './hosting.ts'
+import { OpenWrites, Outcomes } from './outcomes.ts'
 import type { Overdue } from './overdue.ts'
 import { Passing, type PassWish } from './passing.ts'
 import { Reads } from './reads.ts'
@@ -25,6 +26,7 @@ import { Writes } from './writes.ts'
 
 export class Service implements RequestHost {
   readonly #volume: Volume
+  readonly #send: HostSend
   readonly #reads: Admission<ReadRequest>
   readonly #reading: Reads
   /** Of this server's clients, not answered yet. */
@@ -32,6 +34,8 @@ export class Service implements RequestHost {
   readonly writes: Writes
   readonly passing: Passing
   readonly hosting: Hosting
+  readonly outcomes = new Outcomes()
+  readonly #openWrites: OpenWrites
   /** What this server's clients got answered. */
   readonly counters = { reads: 0, writes: 0, flushes: 0, readBytes: 0, writtenBytes: 0 }
 
@@ -52,6 +56,7 @@ export class Service implements RequestHost {
     const send: HostSend = (to, kind, body) => {
       links.send(to, { type: 'control', kind, body: { ...body, volume: world.volumeId } })
     }
+    this.#send = send
     const common = { volumeKey: key, clock, links, send, sizeBytes: () => volume.sizeBytes }
     this.passing = new Passing({
       ...common,
@@ -60,6 +65,12 @@ export class Service implements RequestHost {
       mostBytes: () => world.writeShareBytes(),
       serveHere: (wish) => this.#serveHere(wish),
       answered: (wish) => this.#count(wish.kind === 'flush' ? null : wish.kind === 'read', wish.lengthBytes),
+    })
+    this.#openWrites = new OpenWrites({
+      send,
+      leader: () => leaderOf(volume.member.known),
+      offerOf: (server) => this.passing.hosts.offerOf(server),
+      again: (write) => this.#again(write),
     })
     this.hosting = new Hosting({
       ...common,
@@ -90,6 +101,7 @@ export class Service implements RequestHost {
         chunks: [],
         fua: false,
         arrivedMs,
+        ownsChunks: false,
         done,
       } as const
       for (const part of cutRead(wish)) this.passing.submit(part)
@@ -98,7 +110,7 @@ export class Service implements RequestHost {
 
   submitWrite(connection: Connection, write: WriteWish, done: Done): void {
     const arrivedMs = this.#volume.world.clock.monotonicMs()
-    if (this.#passes(connection)) this.passing.submit({ ...write, connection, arrivedMs, done })
+    if (this.#passes(connection)) this.passing.submit({ ...write, connection, arrivedMs, ownsChunks: true, done })
     else this.#write(connection, write, arrivedMs, done)
   }
 
@@ -140,6 +152,7 @@ export class Service implements RequestHost {
   /** A client is gone: what waits of it is forgotten, so that one that comes again and again leaves nothing behind (W9). */
   detached(connection: Connection): void {
     this.passing.closed(connection)
+    this.#openWrites.dropUnwanted()
     this.dropUnwanted()
   }
 
@@ -207,10 +220,15 @@ export class Service implements RequestHost {
   endSession(isOutside: boolean): void {
     this.hosting.endSession()
     this.#reading.endSession()
-    if (isOutside) this.#moveAway()
+    if (!isOutside) return
+    // At once: a hung disk may never end them here.
+    this.#volume.outgoing.abandon((write) => write instanceof WriteRequest && this.#openWrites.add(write))
+    this.#moveAway()
   }
 
   sessionOpened(session: Session): void {
+    // It has come back before anybody told it.
+    this.#openWrites.giveUp()
     this.hosting.startSession(session)
     this.passing.end()
   }
@@ -232,6 +250,7 @@ export class Service implements RequestHost {
         chunks: [],
         fua: false,
         arrivedMs,
+        ownsChunks: false,
         done,
       } as const
       for (const part of cutRead(wish)) this.passing.submit(part)
@@ -240,7 +259,8 @@ export class Service implements RequestHost {
       if (!isOwnClient(request.connection) || request.number !== 0) continue
       const { connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, done } = request
       request.moveAway()
-      this.passing.submit({ connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, done })
+      const ownsChunks = true
+      this.passing.submit({ connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, ownsChunks, done })
     }
     for (const request of this.#flushes) {
       if (!isOwnClient(request.connection)) continue
@@ -256,7 +276,55 @@ export class Service implements RequestHost {
     const { connection, kind, offsetBytes, lengthBytes, arrivedMs, done } = wish
     if (kind === 'read') this.#read(connection, offsetBytes, lengthBytes, arrivedMs, done)
     else if (kind === 'flush') this.#flush(connection, arrivedMs, (failure) => done(failure, []))
-    else this.#write(connection, { ...wish, kind }, arrivedMs, (failure) => done(failure, []))
+    else {
+      const write = this.#write(connection, { ...wish, kind }, arrivedMs, (failure) => done(failure, []))
+      if (!wish.ownsChunks) write.abandonedBytes = true
+    }
+  }
+
+  /** W8: it was done nowhere. Another server's goes back there; this server's own is passed to a host. */
+  #again(write: WriteRequest): void {
+    const { connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, done } = write
+    if (connection.mayStart !== undefined) return write.answer('shutdown')
+    const wish: PassWish = {
+      connection,
+      kind,
+      offsetBytes,
+      lengthBytes,
+      chunks,
+      fua,
+      arrivedMs,
+      ownsChunks: false,
+      done,
+    }
+    if (this.passing.isOn) this.passing.submit(wish)
+    else this.#serveHere(wish)
+  }
+
+  // --- what other servers ask ------------------------------------------------------------------------------------
+
+  onOffer(from: ServerId, run: number, body: HostBody<'host.offer'>): void {
+    this.passing.onOffer(from, run, body)
+    this.#askOutcomes()
+  }
+
+  onOutcome(from: ServerId, run: number, body: HostBody<'outcome.answer'>): void {
+    this.#openWrites.onAnswer(from, run, body)
+  }
+
+  /** W8: answered only while this server serves: then what was settled is everywhere, and durable. */
+  onOutcomeAsked(from: ServerId, run: number, body: HostBody<'outcome.ask'>): void {
+    if (this.#volume.serving === null) return
+    const writes = body.writes.map(({ number, session }) => ({
+      number,
+      outcome: this.outcomes.of(from, run, session, number),
+    }))
+    this.#send(from, 'outcome.answer', { writes })
+  }
+
+  #askOutcomes(): void {
+    if (this.#volume.member.splitBrain) this.#openWrites.giveUp()
+    else this.#openWrites.ask()
   }
 
   // --- now and then -----------------------------------------------------------------------------------------------
@@ -274,6 +342,7 @@ export class Service implements RequestHost {
   tick(): void {
     this.passing.tick()
     this.hosting.tick()
+    this.#askOutcomes()
     // A link's backlog shrinks without a request of this volume leaving.
     this.writes.pump()
   }
@@ -283,7 +352,7 @@ const isOwnClient = ({ closed, isInternal, mayStart }: Connection): boolean =>
   !closed && isInternal !== true && mayStart === undefined
 
 const flushWish = (connection: Connection, arrivedMs: number, done: Done): PassWish => {
-  const nothing = { offsetBytes: 0, lengthBytes: 0, chunks: [], fua: false }
+  const nothing = { offsetBytes: 0, lengthBytes: 0, chunks: [], fua: false, ownsChunks: false }
   return { connection, kind: 'flush', ...nothing, arrivedMs, done: (failure) => done(failure) }
 }
 

@@ -38,7 +38,7 @@ import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
 import { People } from './people.ts'
 import { repairWorld } from './repair-world.ts'
-import { type Connection, WriteRequest } from './requests.ts'
+import type { Connection } from './requests.ts'
 import { ResyncView } from './resync-view.ts'
 import { joinerWorld, resyncWorld } from './resync-worlds.ts'
 import { Scrub } from './scrub.ts'
@@ -219,11 +219,7 @@ export class Volume implements MemberHost, BlockDevice {
     this.joiner.stop()
     this.settler.end()
     this.copier.end(null)
-    const isOutside = this.member.phase === 'outside'
-    // W8: whether the others applied them is decided without this server; its clients' connections are closed. At once: a
-    // hung disk may never end them here.
-    if (isOutside) this.outgoing.abandon((write) => write instanceof WriteRequest && write.answer('unknown-outcome'))
-    this.service.endSession(isOutside)
+    this.service.endSession(this.member.phase === 'outside')
     let open = 5
     const one = () => {
       open -= 1
@@ -243,9 +239,11 @@ export class Volume implements MemberHost, BlockDevice {
 
   beginSettling(session: Session): void {
     this.copyTarget.accept(session.number, 0)
+    if (!this.member.leads) this.service.outcomes.beginFollowing()
   }
 
   settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): () => number {
+    this.service.outcomes.settling(session.number, tells)
     return this.settler.settle(session.number, session.configuration.epoch, tells, done)
   }
 
@@ -263,6 +261,7 @@ export class Volume implements MemberHost, BlockDevice {
     this.lamport.observe(time)
     this.copyTarget.refuse(() => undefined)
     this.incoming.forgetNames()
+    this.service.outcomes.recorded(session, (origin) => this.incoming.lowWaterOf(origin))
     this.marks.startSession()
     this.incoming.accept(session.number, 0)
     this.policing.startSession(session.others)

@@ -43,7 +43,18 @@ function origin() {
     const chunks = kind === 'data' ? [bytes(lengthBytes, 1)] : []
     const arrivedMs = clock.monotonicMs()
     const done = (failure: BlockFailure | null) => answers.push([name, failure])
-    passing.submit({ connection, kind, offsetBytes: 0, lengthBytes, chunks, fua: false, arrivedMs, done, ...wish })
+    passing.submit({
+      connection,
+      kind,
+      offsetBytes: 0,
+      lengthBytes,
+      chunks,
+      fua: false,
+      arrivedMs,
+      ownsChunks: true,
+      done,
+      ...wish,
+    })
     return connection
   }
   const sent = () => links.take().flatMap(({ to, message }) => (message.type === 'pass' ? [{ to, ...message }] : []))
