@@ -28,7 +28,6 @@ export class Hosts {
   readonly #heard = new Map<ServerId, { readonly run: number; readonly ms: number }>()
   /** Since when servers are seen disconnected. */
   readonly #awaySince = new Map<ServerId, number>()
-  #present: ServerId | null = null
 
   constructor(world: HostsWorld) {
     this.#world = world
@@ -50,17 +49,14 @@ export class Hosts {
     return heard?.run === run ? heard.ms : 0
   }
 
-  /** The host stays the same while it can; else it is the lowest id that can, which leads the set if it serves (E9). */
+  /** The lowest id of those that can: who leads the set (E9), if it serves and is connected. */
   pick(): Host | null {
-    const present = this.#present === null ? null : this.#usable(this.#present)
-    if (present !== null) return present
-    for (const server of [...this.#offers.keys()].sort()) {
-      const host = this.#usable(server)
-      if (host === null) continue
-      this.#present = server
-      return host
+    let best: Host | null = null
+    for (const server of this.#offers.keys()) {
+      const host = best === null || server < best.server ? this.#usable(server) : null
+      best = host ?? best
     }
-    return null
+    return best
   }
 
   /** As it offered; null while it does not serve, or is not connected in that run. */

@@ -111,10 +111,10 @@ describe('requests passed to a host', () => {
     connect(a)
     offer(a, 13)
     submit('two')
-    assert.equal(first(sent()).to, b, 'the host stays while it can')
-    links.peers.set(b, { run: 2, connected: false })
+    assert.equal(first(sent()).to, a, 'it leads')
+    links.peers.set(a, { run: 1, connected: false })
     submit('three')
-    assert.equal(first(sent()).to, a)
+    assert.equal(first(sent()).to, b)
   })
 
   it('the lower id is preferred, and a server whose history is another one passes nothing', () => {
