@@ -20,6 +20,8 @@ interface FilesPart {
   readonly concurrency: number
   /** A file that takes longer is stopped and has failed, minutes. */
   readonly fileMinutes: number
+  /** The same in `test:full`, where a file tries much more than in short entries. */
+  readonly fullFileMinutes?: number
   /** Commands that these tests call and that `npm test` may install (names of test/kit/needs.ts). */
   readonly tools: readonly Tool[]
 }
@@ -44,6 +46,7 @@ export const parts = {
     glob: 'test/unit/**/*.test.ts',
     concurrency: filesAtOnce,
     fileMinutes: 1,
+    fullFileMinutes: 15,
     tools: [],
   },
   sim: {

@@ -49,7 +49,8 @@ interface Came {
 
 function filesOf(name: string, part: Extract<Part, { kind: 'files' }>, run: PartRun): Promise<Came> {
   const { root, file, entry, stop: signal, journal } = run
-  const fileMs = part.fileMinutes * 60_000 * (entry.length === 'long' ? longFactor : 1)
+  const fullMinutes = entry.length === 'full' ? part.fullFileMinutes : undefined
+  const fileMs = (fullMinutes ?? part.fileMinutes) * 60_000 * (entry.length === 'long' ? longFactor : 1)
   const { concurrency } = part
   return runFiles({ part: name, root, glob: file ?? part.glob, concurrency, fileMs, signal, journal })
 }
