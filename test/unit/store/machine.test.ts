@@ -32,7 +32,7 @@ const seed = Number(process.env.MIRRORBAY_MACHINE_SEED ?? 20261122)
 describe('a store is a Buffer and a few facts', () => {
   it('in memory, with power cuts', async () => {
     const lives = fc.commands(commands(true), { maxCommands: 60, size: 'max' })
-    const numRuns = rounds({ short: 50, full: 4_000, long: 60_000 })
+    const numRuns = rounds({ short: 50, full: 1_500, long: 60_000 })
     await fc.assert(
       fc.asyncProperty(lives, fc.nat(1_000_000), (all, chance) => live(all, new MemoryWorld(chance))),
       { numRuns, seed },
@@ -41,7 +41,7 @@ describe('a store is a Buffer and a few facts', () => {
 
   it('on files and SQLite, with kills', async () => {
     const lives = fc.commands(commands(false), { maxCommands: 60, size: 'max' })
-    const numRuns = rounds({ short: 2, full: 150, long: 1_500 })
+    const numRuns = rounds({ short: 2, full: 60, long: 1_500 })
     await fc.assert(
       fc.asyncProperty(lives, (all) => live(all, new ProcessWorld())),
       { numRuns, seed },
