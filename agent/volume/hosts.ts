@@ -53,7 +53,7 @@ export class Hosts {
   pick(): Host | null {
     let best: Host | null = null
     for (const server of this.#offers.keys()) {
-      const host = best === null || server < best.server ? this.#usable(server) : null
+      const host: Host | null = best === null || server < best.server ? this.#usable(server) : null
       best = host ?? best
     }
     return best
