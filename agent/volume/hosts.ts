@@ -53,8 +53,8 @@ export class Hosts {
   pick(): Host | null {
     let best: Host | null = null
     for (const server of this.#offers.keys()) {
-      const host: Host | null = best === null || server < best.server ? this.#usable(server) : null
-      best = host ?? best
+      const host = this.#usable(server)
+      if (host !== null && (best === null || server < best.server)) best = host
     }
     return best
   }
