@@ -50,6 +50,8 @@ export function* closeSteps(parts: ClosingParts): Steps<void> {
     if (parts.failed() === null) yield* endCleanly(parts)
   } finally {
     if (parts.failed() !== null) yield* tellFailure(parts)
+    // Not while a sync writes into one of them.
+    yield* wait((done) => parts.syncs.whenIdle(() => done(null)))
     for (const file of parts.marksFiles) yield* wait((done) => file.close(done))
     yield* parts.data.closeAll()
     yield* wait((done) => parts.index.close(done))
@@ -62,7 +64,7 @@ function* endCleanly(parts: ClosingParts): Steps<void> {
   if (parts.failed() !== null) return
   const commits = count.next()
   const sums = isWhole && parts.replicas.every(({ doubt }) => doubt.isEmpty)
-  yield* writeRun(files, { run, bootId, end: 'clean', failed: false, sums, commits })
+  yield* writeRun(files, { run, bootId, end: 'clean', failed: false, sums, commits, index: count.index })
   count.ended(commits)
 }
 
@@ -89,7 +91,8 @@ function* tellFailure({ clock, files, bootId, run, count, replicas }: ClosingPar
   for (let tried = 0; tried < failureTries; tried += 1) {
     try {
       for (const { marks } of replicas) yield* wait((done) => marks.allLossy(done))
-      yield* writeRun(files, { run, bootId, end: 'running', failed: true, sums: false, commits: count.next() })
+      const counts = { commits: count.next(), index: count.index }
+      yield* writeRun(files, { run, bootId, end: 'running', failed: true, sums: false, ...counts })
       return
     } catch (error) {
       if (!(error instanceof FileError)) throw error

@@ -3,14 +3,35 @@
  * it, into a file that it syncs anyway: so counting costs no sync of its own. An older copy of the folder shows a
  * smaller count than the one that was told, whatever it was copied from and when.
  */
+import { type Counts, encodeCounts } from './format.ts'
+
 export class CommitCount {
   #given: number
   #durable: number
+  #index: number
 
-  /** @param found the greatest number that stands in the folder */
-  constructor(found: number) {
-    this.#given = found
-    this.#durable = found
+  /** @param found the greatest numbers that stand in the folder */
+  constructor(found: Counts) {
+    this.#given = found.commits
+    this.#durable = found.commits
+    this.#index = found.index
+  }
+
+  /**
+   * Commits of the index that are known to be durable. Written down with every count, so that an index that lacks one of
+   * them is known for what it is: its log was lost, or it is an older copy.
+   */
+  get index(): number {
+    return this.#index
+  }
+
+  indexEnded(commits: number): void {
+    this.#index = Math.max(this.#index, commits)
+  }
+
+  /** The sector that goes to the disk with that commit. */
+  sector(commits: number): Buffer {
+    return encodeCounts({ commits, index: this.#index })
   }
 
   /** The number of a commit that begins. */

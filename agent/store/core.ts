@@ -9,6 +9,7 @@ import { limits } from '../limits.ts'
 import { type ClosingParts, closeSteps } from './closing.ts'
 import { CommitCount } from './commit-count.ts'
 import { Commits } from './commits.ts'
+import { findCounts } from './counts-found.ts'
 import { DataFiles } from './data-files.ts'
 import { DiskQueue } from './disk-queue.ts'
 import { FailureRecord } from './failure-record.ts'
@@ -17,7 +18,8 @@ import { FileError, type Files, failureOf } from './files.ts'
 import type { SlotHeader } from './format.ts'
 import { refusalOf } from './image-changes.ts'
 import type { Index, IndexContents, IndexOpener } from './index.ts'
-import { doubtSums, gradeMarks } from './previous-end.ts'
+import { CountedIndex, mustHaveCommits } from './index-number.ts'
+import { doubtHeaders, doubtSums, gradeMarks } from './previous-end.ts'
 import { FileRecords } from './records.ts'
 import type { ImageDone, Records, ReplicaImage, ReplicaStore, Store, StoreDone, StoreFailure } from './replica.ts'
 import type { DiskReplica } from './replica-disk.ts'
@@ -70,7 +72,7 @@ export class CoreStore implements Store {
   private constructor(
     options: CoreOptions,
     start: {
-      index: Index
+      index: CountedIndex
       data: DataFiles
       run: number
       previousEnd: PreviousEnd
@@ -95,6 +97,7 @@ export class CoreStore implements Store {
     this.#queue = new DiskQueue(clock)
     const queue = this.#queue
     this.#syncs = new Syncs({ clock, queue, data, index, count, figures: this.figures, fail })
+    index.onDurable = () => this.#syncs.tellIndex()
     const wrote = (file: number) => this.#syncs.wrote(file)
     const committed = () => this.#syncs.committed()
     this.#commits = new Commits({ clock, index, queue, data, wrote, committed })
@@ -141,12 +144,17 @@ export class CoreStore implements Store {
     const { files } = options
     const before = yield* readRun(files)
     const previousEnd = endOf(before, options.bootId)
+    const found = yield* findCounts(files, contents.storeId)
+    const durable = Math.max(before?.index ?? 0, found.index)
+    mustHaveCommits(contents.commits, durable)
+    yield* wait((done) => index.begin(done))
     const data = new DataFiles(files, contents.storeId)
     yield* openDataFiles(files, data, contents)
     const run = (before?.run ?? 0) + 1
-    const count = new CommitCount(Math.max(before?.commits ?? 0, data.foundCount))
+    const count = new CommitCount({ commits: Math.max(before?.commits ?? 0, found.commits), index: durable })
+    const counted = new CountedIndex(index, count, contents.commits)
     const { lastVolume, storeId } = contents
-    const store = new CoreStore(options, { index, data, run, previousEnd, lastVolume, storeId, count })
+    const store = new CoreStore(options, { index: counted, data, run, previousEnd, lastVolume, storeId, count })
     yield* store.#records.load()
     yield* store.#replicas.load(contents)
     store.#foundCount = count.value
@@ -154,9 +162,11 @@ export class CoreStore implements Store {
     // A clean end lost nothing, but the names of writes that were not confirmed died with it (C7): what is still marked
     // is as much in doubt as after a kill, or two copies that differ would both pass for sound (C2).
     if (previousEnd !== 'first') yield* gradeMarks(store.#replicas.all(), previousEnd === 'lossy' ? 'lossy' : 'torn')
+    doubtHeaders(store.#replicas.all())
     if (before?.sums !== true) doubtSums(store.#replicas.all())
     const commits = count.next()
-    yield* writeRun(files, { run, bootId: options.bootId, end: 'running', failed: false, sums: false, commits })
+    const { bootId } = options
+    yield* writeRun(files, { run, bootId, end: 'running', failed: false, sums: false, commits, index: durable })
     count.ended(commits)
     yield* store.#replicas.confirmPast()
     if (previousEnd !== 'clean') store.#countAllDirty()

@@ -1,7 +1,7 @@
 /** The open data files of a store, by number. */
 import { invariant } from '../kit/failure.ts'
 import type { BlockFile, Files } from './files.ts'
-import { dataFilePath, decodeCommitCount, encodeFileHeader, fileHeaderBytes, isFileHeader } from './format.ts'
+import { dataFilePath, encodeFileHeader, fileHeaderBytes, isFileHeader } from './format.ts'
 import { type Steps, wait } from './steps.ts'
 import { damaged } from './trouble.ts'
 
@@ -9,8 +9,6 @@ export class DataFiles {
   readonly #files: Files
   readonly #storeId: string
   readonly #open = new Map<number, BlockFile>()
-  /** C12: the greatest count of commits found in one of them. */
-  foundCount = 0
 
   constructor(files: Files, storeId: string) {
     this.#files = files
@@ -42,18 +40,7 @@ export class DataFiles {
       yield* wait((done) => file.close(done))
       throw damaged(path, 'it is not a data file of this store')
     }
-    this.foundCount = Math.max(this.foundCount, decodeCommitCount(header))
     this.#open.set(number, file)
-  }
-
-  /** C12: the greatest count may stand in a file of which every slot was given back. */
-  *lookAtCount(number: number): Steps<void> {
-    const file = yield* wait<BlockFile>((done) => this.#files.open(dataFilePath(number), false, done))
-    const header = Buffer.alloc(fileHeaderBytes)
-    yield* wait<number>((done) => file.read(header, 0, fileHeaderBytes, 0, done))
-    yield* wait((done) => file.close(done))
-    if (isFileHeader(header, this.#storeId, number))
-      this.foundCount = Math.max(this.foundCount, decodeCommitCount(header))
   }
 
   /** Makes a new data file, durable, name and all, before any slot in it is handed out. */

@@ -57,7 +57,15 @@ export class FailureRecord {
       clock.after(limits.failureRecordMs, () => this.#closing || this.#record())
     }
     for (const marks of all) marks.allLossy(saved)
-    const record = { run, bootId, commits: count.next(), end: 'running', failed: true, sums: false } as const
+    const record = {
+      run,
+      bootId,
+      commits: count.next(),
+      index: count.index,
+      end: 'running',
+      failed: true,
+      sums: false,
+    } as const
     runSteps(writeRun(files, record), (failure) => saved(failure instanceof FileError ? failure : null))
   }
 }

@@ -64,11 +64,12 @@ function withoutSectors(header: Buffer, ...offsets: readonly number[]): Buffer {
   return copy
 }
 
-/** A sector of its own with one number in it, so that a power cut leaves the old or the new. */
-function encodeNumberSector(magic: string, value: number): Buffer {
+/** A sector of its own with one number in it, or two, so that a power cut leaves the old or the new. */
+function encodeNumberSector(magic: string, value: number, second = 0): Buffer {
   const bytes = Buffer.alloc(sectorBytes)
   putMagic(bytes, magic)
   bytes.writeUIntLE(value, 8, 6)
+  bytes.writeUIntLE(second, 14, 6)
   bytes.writeUInt32LE(crc32(bytes.subarray(0, sectorBytes - 4)), sectorBytes - 4)
   return bytes
 }
@@ -79,11 +80,23 @@ function decodeNumberSector(magic: string, bytes: Buffer): number | null {
   return isSound ? bytes.readUIntLE(8, 6) : null
 }
 
-export const encodeCommitCount = (count: number): Buffer => encodeNumberSector('MBCOUNT1', count)
+/** What the sector at `commitCountOffset` says. */
+export interface Counts {
+  /** C12: durable commits of the folder. */
+  readonly commits: number
+  /** Commits of the index that were durable when the sector was written: an index with fewer lacks some of them. */
+  readonly index: number
+}
 
-/** @param header the first bytes of a data file or a marks file @returns 0 when nothing was counted there yet */
-export function decodeCommitCount(header: Buffer): number {
-  return decodeNumberSector('MBCOUNT1', header.subarray(commitCountOffset, commitCountOffset + sectorBytes)) ?? 0
+export function encodeCounts({ commits, index }: Counts): Buffer {
+  return encodeNumberSector('MBCOUNT1', commits, index)
+}
+
+/** @param header the first bytes of a data file or a marks file @returns zeros when nothing was counted there yet */
+export function decodeCounts(header: Buffer): Counts {
+  const sector = header.subarray(commitCountOffset, commitCountOffset + sectorBytes)
+  const commits = decodeNumberSector('MBCOUNT1', sector)
+  return commits === null ? { commits: 0, index: 0 } : { commits, index: sector.readUIntLE(14, 6) }
 }
 
 /** @returns null when it is damaged, or no data file at all. */

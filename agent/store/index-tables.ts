@@ -5,6 +5,7 @@ import type { GroupRow, IndexBatch, IndexContents, IndexImage, IndexVolume, Regi
 export class IndexTables {
   readonly storeId: string
   #lastVolume = 0
+  #commits = 0
   readonly #volumes = new Map<number, IndexVolume>()
   readonly #images = new Map<number, IndexImage>()
   readonly #regions = new Map<string, RegionRow>()
@@ -17,6 +18,7 @@ export class IndexTables {
   copy(): IndexTables {
     const copy = new IndexTables(this.storeId)
     copy.#lastVolume = this.#lastVolume
+    copy.#commits = this.#commits
     for (const [number, volume] of this.#volumes) copy.#volumes.set(number, volume)
     for (const [number, image] of this.#images) copy.#images.set(number, image)
     for (const [key, row] of this.#regions) copy.#regions.set(key, row)
@@ -25,6 +27,7 @@ export class IndexTables {
   }
 
   apply(batch: IndexBatch): void {
+    this.#commits = batch.number ?? this.#commits
     for (const row of batch.regions) {
       const key = `${row.volume}/${row.region}`
       if (row.slots) this.#regions.set(key, { ...row, slots: row.slots.slice() })
@@ -41,6 +44,7 @@ export class IndexTables {
     return {
       storeId: this.storeId,
       lastVolume: this.#lastVolume,
+      commits: this.#commits,
       volumes: [...this.#volumes.values()],
       images: [...this.#images.values()],
       regions: [...this.#regions.values()].map((row) => ({ ...row, slots: row.slots?.slice() ?? null })),

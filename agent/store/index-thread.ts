@@ -9,27 +9,15 @@ import { type MessagePort, parentPort, workerData } from 'node:worker_threads'
 import Database from 'better-sqlite3'
 import { never } from '../kit/failure.ts'
 import { flushMostMs } from './dirty.ts'
-import type { IndexBatch, IndexContents, IndexImage, IndexVolume, VolumeChange } from './index.ts'
+import type { IndexBatch, IndexContents } from './index.ts'
+import { batcher, rowPutter, volumeAdder } from './index-changes.ts'
+import { groupRows, imageRows, regionRows, volumeRows } from './index-rows.ts'
+import { addFunctions, makeTables, upgrade } from './index-schema.ts'
 import { type PackedRows, packRows } from './packed-rows.ts'
 import type { CheckpointTold, IndexAnswer, IndexRequest, LoadedIndex } from './sqlite-index.ts'
 
 const dir = (workerData as { dir: string }).dir // given by sqlite-index.ts, nobody else starts this file
 const at = (name: string): string => path.join(dir, name)
-
-/** See FORMAT.md. */
-const tablesVersion = 2
-const imagesTable = `
-  CREATE TABLE images (number INTEGER PRIMARY KEY, volume INTEGER NOT NULL, name TEXT NOT NULL, madeMs INTEGER NOT NULL,
-    sizeBytes INTEGER NOT NULL, leaving INTEGER NOT NULL);
-`
-const tables = `
-  CREATE TABLE store (version INTEGER NOT NULL, storeId TEXT NOT NULL, lastVolume INTEGER NOT NULL, opened INTEGER NOT NULL);
-  CREATE TABLE volumes (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, sizeBytes INTEGER NOT NULL);
-  CREATE TABLE regions (volume INTEGER NOT NULL, region INTEGER NOT NULL, slots BLOB NOT NULL,
-    PRIMARY KEY (volume, region)) WITHOUT ROWID;
-  CREATE TABLE slotGroups (number INTEGER PRIMARY KEY, doubtful BLOB NOT NULL);
-  ${imagesTable}
-`
 
 let lock: Database.Database | null = null
 let index: OpenIndex | null = null
@@ -82,61 +70,37 @@ class OpenIndex {
     this.#database.pragma('temp_store = MEMORY')
     // SQLite's own way would make the commit wait that happens to be the thousandth page.
     this.#database.pragma('wal_autocheckpoint = 0')
-    if (storeId !== null) {
-      this.#database.exec(`BEGIN; ${tables} COMMIT`)
-      this.#database.prepare('INSERT INTO store VALUES (?, ?, 0, 0)').run(tablesVersion, storeId)
-    }
-    const version = this.#database.prepare('SELECT version FROM store').pluck().get()
-    // Without images; from now on an older agent refuses it.
-    if (version === 1) this.#database.exec(`BEGIN; ${imagesTable} UPDATE store SET version = ${tablesVersion}; COMMIT`)
-    else if (version !== tablesVersion) throw new CodedError('EVERSION', `index.db has version ${String(version)}`)
-    // A commit, so that the write-ahead log is there for the store's own syncs.
-    this.#database.exec('UPDATE store SET opened = opened + 1')
-    this.#run = this.#prepare()
+    addFunctions(this.#database)
+    if (storeId !== null) this.#database.transaction(() => makeTables(this.#database, storeId, 0, 0))()
+    else upgrade(this.#database)
+    this.#run = batcher(this.#database)
   }
 
-  #prepare(): (batch: IndexBatch) => void {
-    const database = this.#database
-    const putRegion = database.prepare('INSERT OR REPLACE INTO regions VALUES (?, ?, ?)')
-    const dropRegion = database.prepare('DELETE FROM regions WHERE volume = ? AND region = ?')
-    const putGroup = database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (?, ?)')
-    const dropGroup = database.prepare('DELETE FROM slotGroups WHERE number = ?')
-    const applyChange = changer(database)
-    return database.transaction((batch: IndexBatch) => {
-      for (const { volume, region, slots } of batch.regions) {
-        if (slots) putRegion.run(volume, region, slots)
-        else dropRegion.run(volume, region)
-      }
-      for (const { group, doubtful } of batch.groups) {
-        if (doubtful) putGroup.run(group, doubtful)
-        else dropGroup.run(group)
-      }
-      if (batch.change !== undefined) applyChange(batch.change)
-    })
+  /** A commit, so that the write-ahead log is there for the store's own syncs. */
+  begin(): void {
+    this.#database.exec('UPDATE store SET opened = opened + 1')
   }
 
   load(): LoadedIndex {
-    const all = <T>(sql: string) => this.#database.prepare(sql).all() as T[] // the columns are those of `tables`
-    const store = all<{ storeId: string; lastVolume: number }>('SELECT storeId, lastVolume FROM store')[0]
+    const row = this.#database.prepare('SELECT * FROM store').get()
+    const store = row as Pick<LoadedIndex, 'storeId' | 'lastVolume' | 'commits'> | undefined // columns of our own table
     if (!store) throw new CodedError('ECORRUPT', 'index.db says nothing about its store')
     return {
       storeId: store.storeId,
       lastVolume: store.lastVolume,
-      volumes: all<IndexVolume>('SELECT number, id, sizeBytes FROM volumes ORDER BY number'),
-      images: all<Omit<IndexImage, 'leaving'> & { leaving: number }>('SELECT * FROM images ORDER BY number').map(
-        (image) => ({ ...image, leaving: image.leaving !== 0 }),
-      ),
+      commits: store.commits,
+      volumes: volumeRows(this.#database),
+      images: imageRows(this.#database),
       packed: this.#packed(),
-      groups: all('SELECT number AS "group", doubtful FROM slotGroups'),
+      groups: groupRows(this.#database),
     }
   }
 
   /** Read row by row, so that not all of them are objects at once. */
   #packed(): PackedRows {
     const count = Number(this.#database.prepare('SELECT count(*) FROM regions').pluck().get())
-    const rows = this.#database.prepare('SELECT volume, region, slots FROM regions').raw().iterate()
     try {
-      return packRows(rows as IterableIterator<[number, number, Uint8Array]>, count) // the columns just asked for
+      return packRows(regionRows(this.#database), count)
     } catch (error) {
       if (error instanceof RangeError) throw new CodedError('ECORRUPT', error.message)
       throw error
@@ -178,57 +142,6 @@ class OpenIndex {
   }
 }
 
-/** @returns what makes one change of a whole volume or image, inside of a transaction */
-function changer(database: Database.Database): (change: VolumeChange) => void {
-  const prepare = (sql: string) => database.prepare(sql)
-  const addVolume = prepare('INSERT INTO volumes VALUES (?, ?, ?)')
-  const lastVolume = prepare('UPDATE store SET lastVolume = max(lastVolume, ?)')
-  const grow = prepare('UPDATE volumes SET sizeBytes = ? WHERE number = ?')
-  const dropVolume = prepare('DELETE FROM volumes WHERE number = ?')
-  const dropRegions = prepare('DELETE FROM regions WHERE volume = ?')
-  const dropImagesRegions = prepare(
-    'DELETE FROM regions WHERE volume IN (SELECT number FROM images WHERE images.volume = ?)',
-  )
-  const dropImages = prepare('DELETE FROM images WHERE volume = ?')
-  const addImage = prepare('INSERT INTO images VALUES (?, ?, ?, ?, ?, ?)')
-  const copyRegions = prepare('INSERT INTO regions SELECT ?, region, slots FROM regions WHERE volume = ?')
-  const leaveImage = prepare('UPDATE images SET leaving = 1 WHERE number = ?')
-  const dropImage = prepare('DELETE FROM images WHERE number = ?')
-  return (change) => {
-    switch (change.kind) {
-      case 'add':
-        addVolume.run(change.volume.number, change.volume.id, change.volume.sizeBytes)
-        lastVolume.run(change.volume.number)
-        return
-      case 'grow':
-        grow.run(change.sizeBytes, change.number)
-        return
-      case 'remove':
-        dropVolume.run(change.number)
-        dropRegions.run(change.number)
-        dropImagesRegions.run(change.number)
-        dropImages.run(change.number)
-        return
-      case 'add-image': {
-        const { number, volume, name, madeMs, sizeBytes, leaving } = change.image
-        addImage.run(number, volume, name, madeMs, sizeBytes, leaving ? 1 : 0)
-        copyRegions.run(number, volume)
-        lastVolume.run(number)
-        return
-      }
-      case 'leave-images':
-        for (const number of change.numbers) leaveImage.run(number)
-        return
-      case 'remove-image':
-        dropImage.run(change.number)
-        dropRegions.run(change.number)
-        return
-      default:
-        never(change, 'changer')
-    }
-  }
-}
-
 /** For a rebuild. Not in WAL mode: when it is closed there is one file, and all of it is on the disk. */
 function makeAside(name: string, contents: IndexContents): void {
   for (const ending of ['', '-journal', '-wal', '-shm']) fs.rmSync(at(name) + ending, { force: true })
@@ -237,16 +150,10 @@ function makeAside(name: string, contents: IndexContents): void {
     database.pragma('journal_mode = DELETE')
     database.pragma('synchronous = FULL')
     database.transaction(() => {
-      database.exec(tables)
-      database
-        .prepare('INSERT INTO store VALUES (?, ?, ?, 0)')
-        .run(tablesVersion, contents.storeId, contents.lastVolume)
-      const volume = database.prepare('INSERT INTO volumes VALUES (?, ?, ?)')
-      for (const { number, id, sizeBytes } of contents.volumes) volume.run(number, id, sizeBytes)
-      const region = database.prepare('INSERT INTO regions VALUES (?, ?, ?)')
-      for (const row of contents.regions) region.run(row.volume, row.region, row.slots)
-      const group = database.prepare('INSERT INTO slotGroups VALUES (?, ?)')
-      for (const row of contents.groups) group.run(row.group, row.doubtful)
+      makeTables(database, contents.storeId, contents.lastVolume, contents.commits)
+      const addVolume = volumeAdder(database)
+      for (const volume of contents.volumes) addVolume(volume)
+      rowPutter(database)({ regions: [...contents.regions], groups: contents.groups })
     })()
   } finally {
     database.close()
@@ -260,6 +167,8 @@ function answer(request: IndexRequest): unknown {
     case 'open':
       index = new OpenIndex(at('index.db'), request.storeId)
       return undefined
+    case 'begin':
+      return index?.begin()
     case 'load':
       return index?.load()
     case 'commit':

@@ -60,6 +60,8 @@ export interface IndexBatch {
   readonly regions: readonly RegionRow[]
   readonly groups: readonly GroupRow[]
   readonly change?: VolumeChange
+  /** Of this commit, one more than that of the one before (index-number.ts); kept in the index with it. */
+  readonly number?: number
 }
 
 export interface IndexContents {
@@ -71,11 +73,15 @@ export interface IndexContents {
   /** May be gone through again and again. */
   readonly regions: Iterable<RegionRow>
   readonly groups: readonly GroupRow[]
+  /** The number of the last commit; 0 when none had one. */
+  readonly commits: number
 }
 
 export interface Index {
-  /** Everything, once, at start. */
+  /** Everything, once, at start. Changes nothing. */
   load(done: FileValueDone<IndexContents>): void
+  /** It was found sound, and will be used: whether it can be written shows now. */
+  begin(done: FileDone): void
   /** Done = committed: a killed agent does not lose it. */
   commit(batch: IndexBatch, done: FileDone): void
   /** Done when every commit that was done before this call is durable. */

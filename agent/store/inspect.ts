@@ -13,8 +13,10 @@ import { FileError } from './files.ts'
 import {
   blocksPerSlot,
   dataFilePath,
+  decodeCounts,
   decodeMark,
   decodeRecord,
+  fileHeaderBytes,
   fileOfSlot,
   formatVersion,
   gradeOf,
@@ -28,6 +30,8 @@ import {
   slotOffset,
   sumsOffset,
 } from './format.ts'
+import { mustHaveCommits } from './index-number.ts'
+import { imageRows, regionRows, volumeRows } from './index-rows.ts'
 import type { RegionFacts } from './replica.ts'
 import { parseRun } from './run.ts'
 import { damaged, notAStore, openingFailed, unknownVersion } from './trouble.ts'
@@ -89,6 +93,7 @@ export function inspectStore(dir: string): InspectedStore {
     return inspect(dir)
   } catch (error) {
     const code = (error as NodeJS.ErrnoException).code // errors of node:fs and SQLite carry one, others give undefined
+    if (error instanceof FileError) throw openingFailed(error)
     if (error instanceof Database.SqliteError) {
       const isThere = fs.existsSync(path.join(dir, 'index.db'))
       throw openingFailed(new FileError(isThere ? 'ECORRUPT' : 'EINDEX', error.message))
@@ -118,6 +123,8 @@ function inspect(dir: string): InspectedStore {
   // After such an end all of them are on the disk, else only those of regions without a mark.
   const run = fs.existsSync(path.join(dir, 'run.json')) ? parseRun(readRecord(dir, 'run.json')) : null
   const allSums = run !== null && run.end === 'clean' && run.sums
+  // Before the index is read: an agent that runs may add to both.
+  const durable = Math.max(run?.index ?? 0, indexCount(dir))
   const fds = new Map<string, number>()
   const open = (name: string): number => {
     const known = fds.get(name)
@@ -130,16 +137,12 @@ function inspect(dir: string): InspectedStore {
   try {
     // One read transaction: volumes and slots of one moment.
     const read = database.transaction(() => {
+      mustBeSound(database, durable)
       const volumes = database.prepare('SELECT number, id, sizeBytes FROM volumes ORDER BY id').all()
       return (volumes as { number: number; id: VolumeId; sizeBytes: number }[]).map((volume) => {
         const slotsOf = (number: number) =>
-          slotsOfRows(
-            database.prepare('SELECT region, slots FROM regions WHERE volume = ? ORDER BY region').all(number) as {
-              region: number
-              slots: Buffer
-            }[], // columns of our own table
-          )
-        const images = imageRows(database, volume.number).map((image) => ({ ...image, slots: slotsOf(image.number) }))
+          slotsOfRows(database.prepare('SELECT * FROM regions WHERE volume = ? ORDER BY region').all(number))
+        const images = imagesOf(database, volume.number).map((image) => ({ ...image, slots: slotsOf(image.number) }))
         return replicaOf({ ...volume, slots: slotsOf(volume.number), images }, open, allSums)
       })
     })
@@ -154,6 +157,38 @@ function inspect(dir: string): InspectedStore {
   }
 }
 
+/** The greatest number of the index's commits that a file says was durable. */
+function indexCount(dir: string): number {
+  let greatest = 0
+  for (const [folder, ending] of [
+    ['data', '.slots'],
+    ['marks', '.marks'],
+  ] as const) {
+    for (const name of fs.readdirSync(path.join(dir, folder))) {
+      if (!name.endsWith(ending)) continue
+      const fd = fs.openSync(path.join(dir, folder, name), 'r')
+      try {
+        const header = Buffer.alloc(fileHeaderBytes)
+        fs.readSync(fd, header, 0, header.length, 0)
+        greatest = Math.max(greatest, decodeCounts(header).index)
+      } finally {
+        fs.closeSync(fd)
+      }
+    }
+  }
+  return greatest
+}
+
+/** An index that no agent of this version has opened yet has neither count nor checksums. @throws FileError EOLDINDEX, ECORRUPT */
+function mustBeSound(database: Database.Database, durable: number): void {
+  const row = database.prepare('SELECT * FROM store').get() as { version?: number; commits?: number } | undefined // our own table
+  mustHaveCommits(row?.commits ?? 0, durable)
+  if (row?.commits === undefined) return
+  volumeRows(database)
+  imageRows(database)
+  for (const _ of regionRows(database));
+}
+
 interface ImageRow {
   readonly number: number
   readonly name: string
@@ -162,7 +197,7 @@ interface ImageRow {
 }
 
 /** An index that no agent of this version has opened yet has no table of them. */
-function imageRows(database: Database.Database, volume: number): ImageRow[] {
+function imagesOf(database: Database.Database, volume: number): ImageRow[] {
   if (database.prepare('SELECT version FROM store').pluck().get() === 1) return []
   const sql = 'SELECT number, name, madeMs, sizeBytes FROM images WHERE volume = ? AND leaving = 0 ORDER BY number'
   return database.prepare(sql).all(volume) as ImageRow[] // columns of our own table
@@ -170,9 +205,10 @@ function imageRows(database: Database.Database, volume: number): ImageRow[] {
 
 type Slots = ReadonlyMap<number, number>
 
-function slotsOfRows(rows: readonly { region: number; slots: Buffer }[]): Slots {
+/** @param rows of our own table */
+function slotsOfRows(rows: readonly unknown[]): Slots {
   const slots = new Map<number, number>()
-  for (const { region, slots: row } of rows) {
+  for (const { region, slots: row } of rows as { region: number; slots: Buffer }[]) {
     for (let at = 0; at < regionExtents; at++) {
       const slot = row.readUInt32LE(at * 4) - 1
       if (slot >= 0) slots.set(region * regionExtents + at, slot)

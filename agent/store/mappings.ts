@@ -109,6 +109,17 @@ export class Mappings {
     return fresh
   }
 
+  /** The headers of a region say anew what the map says. The caller awaits the commit. */
+  writeHeaders(region: number): void {
+    const { map, images } = this.#parts
+    for (let extent = region * regionExtents; extent < (region + 1) * regionExtents; extent += 1) {
+      const slot = map.get(extent)
+      if (slot >= 0) this.#header('data', slot, extent)
+      // What only images hold there is not the volume's.
+      else for (const older of images.slotsOf(extent, -1)) this.#header('free', older, extent)
+    }
+  }
+
   /** Takes the extent's slot away. The caller awaits the commit. */
   unmap(extent: number): void {
     const { map, images, slots, commits, sums, doubt } = this.#parts

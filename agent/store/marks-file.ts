@@ -3,7 +3,6 @@ import { limits } from '../limits.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { type BlockFile, type FileDone, FileError, type Files } from './files.ts'
 import {
-  decodeCommitCount,
   decodeMark,
   decodeMarksHeader,
   encodeGrownSize,
@@ -79,8 +78,8 @@ export function* findMarksFile(files: Files, volume: IndexVolume): Steps<BlockFi
   }
 }
 
-/** Reads every entry into `marks`; a damaged one is marked and lossy. @returns its count of commits (C12) @throws UserError when the header is not ours */
-export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Marks): Steps<number> {
+/** Reads every entry into `marks`; a damaged one is marked and lossy. @throws UserError when the header is not ours */
+export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Marks): Steps<void> {
   const path = marksFilePath(volume.id)
   const header = Buffer.alloc(marksStartBytes)
   yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
@@ -93,17 +92,15 @@ export function* openMarksFile(file: BlockFile, volume: IndexVolume, marks: Mark
     yield* writeSize(file, volume.sizeBytes)
     yield* wait((done) => file.sync(done))
   }
-  const count = decodeCommitCount(header)
   const total = marksBytes(volume.sizeBytes)
   for (let at = 0; at < total; at += pieceBytes) {
     const bytes = Buffer.alloc(Math.min(pieceBytes, total - at))
     yield* wait<number>((done) => file.read(bytes, 0, bytes.length, marksStartBytes + at, done))
     for (let offset = 0; offset < bytes.length; offset += markEntryBytes) {
       const region = (at + offset) / markEntryBytes
-      if (region >= marks.regionCount) return count
+      if (region >= marks.regionCount) return
       const { state, stamp } = decodeMark(bytes, offset, region)
       if (state !== 0 || stamp !== 0) marks.load(region, state, stamp)
     }
   }
-  return count
 }

@@ -11,7 +11,6 @@ import type { DiskQueue } from './disk-queue.ts'
 import type { BlockFile, FileError, FilePiece } from './files.ts'
 import {
   commitCountOffset,
-  encodeCommitCount,
   encodeMark,
   gradeOf,
   markEntryBytes,
@@ -281,7 +280,7 @@ export class Marks implements Syncable {
       offsetBytes: marksStartBytes + first * sectorBytes,
     }))
     if (!mustSync) return this.#writeOnly(pieces, finished)
-    pieces.push({ bytes: encodeCommitCount(commit), offsetBytes: commitCountOffset })
+    pieces.push({ bytes: this.#parts.count.sector(commit), offsetBytes: commitCountOffset })
     this.#parts.queue.sync(this.#parts.file, { diskDone: finished }, pieces)
   }
 

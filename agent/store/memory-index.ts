@@ -104,6 +104,7 @@ export class MemoryIndexDisk {
           () => undefined,
           (error) => done(error, this.contents()),
         ),
+      begin: (done) => this.#files.call(false, () => undefined, done),
       commit: (batch, done) =>
         inTurn((finished) => {
           const effect = () => {

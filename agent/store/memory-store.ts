@@ -139,6 +139,11 @@ export class MemoryDisk {
     return pages
   }
 
+  /** The index alone, as somebody's copy of index.db. @returns brings that back under what else is there; only while no agent runs */
+  backupIndex(): () => void {
+    return this.#index.backup()
+  }
+
   /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */
   set fault(fault: DiskFault) {
     this.#files.fault = fault

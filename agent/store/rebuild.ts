@@ -8,11 +8,12 @@
 import type { UserError } from '../kit/failure.ts'
 import type { VolumeId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
+import { findCounts } from './counts-found.ts'
 import { type BlockFile, type FileDone, FileError, type Files } from './files.ts'
 import {
   commitCountOffset,
   dataFilePath,
-  decodeCommitCount,
+  decodeCounts,
   decodeMark,
   encodeFileHeader,
   encodeMark,
@@ -36,6 +37,9 @@ import { damaged, inUse, notAStore } from './trouble.ts'
 /** The index as it is being made, and the old one while the new one takes its place. */
 const asideName = 'index.db.rebuilt'
 const beforeName = 'index.db.before-rebuild'
+
+/** So many more commits than were told: a lost index that comes back later has fewer, and is known for an older one. */
+const commitsAhead = 2 ** 20
 
 /** Bytes of marks changed in one call. */
 const pieceBytes = 1024 * 1024
@@ -89,7 +93,9 @@ function* rebuildLocked(options: RebuildOptions, storeId: string): Steps<Rebuild
   const found = yield* scanFolder(files, storeId, told)
   if ((before?.run ?? 0) < found.greatestRun) throw runLost(before === null)
   const names = yield* wait<string[]>((done) => files.list('', done))
-  const { contents, report } = contentsOf(found, storeId, names.includes('index.db'))
+  const counts = yield* findCounts(files, storeId)
+  const commits = Math.max(counts.index, before?.index ?? 0) + commitsAhead
+  const { contents, report } = contentsOf(found, { storeId, commits }, names.includes('index.db'))
   const isWanted = yield* wait<boolean>((done) => {
     confirm(report).then(
       (answer) => done(null, answer),
@@ -112,7 +118,7 @@ const runLost = (isMissing: boolean): UserError =>
 /** The whole index, as FORMAT.md describes its tables. */
 function contentsOf(
   found: Found,
-  storeId: string,
+  { storeId, commits }: Pick<IndexContents, 'storeId' | 'commits'>,
   hadIndex: boolean,
 ): { contents: IndexContents; report: RebuildReport } {
   const doubtful = new Map<number, Uint8Array>()
@@ -149,6 +155,7 @@ function contentsOf(
       images: [],
       // Numbers stand in the index alone: with a new one they begin anew.
       lastVolume: volumes.length,
+      commits,
       regions,
       groups,
     },
@@ -185,7 +192,7 @@ function* writeFileHeader(files: Files, storeId: string, number: number): Steps<
     const present = Buffer.alloc(header.length)
     yield* wait<number>((done) => file.read(present, 0, present.length, 0, done))
     // The count of commits has a checksum of its own (C12).
-    if (decodeCommitCount(present) > 0)
+    if (decodeCounts(present).commits > 0)
       present.copy(header, commitCountOffset, commitCountOffset, commitCountOffset + sectorBytes)
     yield* wait((done) => file.write([header], header.length, 0, false, done))
     yield* wait((done) => file.sync(done))

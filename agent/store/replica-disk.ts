@@ -47,6 +47,8 @@ export interface ReplicaParts {
   readonly images: Images
   readonly sums: Sums
   readonly doubt: SumDoubt
+  /** Regions whose slot headers may not be on the disk as they were written. */
+  readonly headerDoubt: Set<number>
   /** The next (run, counter) of a slot header. */
   readonly nextGeneration: () => { run: number; counter: number }
   readonly failed: () => boolean
@@ -197,10 +199,11 @@ export class DiskReplica implements ReplicaStore, SumOwner {
   }
 
   unmark(regions: readonly number[], epoch: number, done: StoreDone): void {
-    // C1: first their checksums are durable. That may take a while, and nobody waits for it.
+    // C1: first their checksums are durable, and the headers of their slots. That may take a while, and nobody waits for it.
     const changes = this.parts.marks.changesOf(regions)
     const timed = (call: (done: (error: FileError | null) => void) => void) => this.#calls.timed(call)
-    saveSums({ ...this.parts, timed }, this, regions, (failed) => {
+    const writeHeaders = (region: number) => this.#mappings.writeHeaders(region)
+    saveSums({ ...this.parts, timed, writeHeaders, isGone: () => this.#calls.isGone }, this, regions, (failed) => {
       if (failed || this.#calls.isGone) return this.parts.queue.turn(() => done('io'))
       this.#calls.marks(done, (finished) => this.parts.marks.unmark(regions, changes, epoch, finished))
     })

@@ -8,7 +8,7 @@ import type { DataFiles } from './data-files.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import { ExtentMap } from './extent-map.ts'
 import { type BlockFile, FileError, type Files } from './files.ts'
-import { decodeCommitCount, marksFilePath, marksStartBytes, type SlotHeader } from './format.ts'
+import { marksFilePath, type SlotHeader } from './format.ts'
 import {
   createImage,
   deleteImage,
@@ -91,12 +91,12 @@ export class ReplicaSet {
 
   /** At opening. @throws UserError */
   *load(contents: IndexContents): Steps<void> {
-    const { count, files, slots } = this.#parts
+    const { files, slots } = this.#parts
     const byNumber = new Map<number, DiskReplica>()
     for (const volume of contents.volumes) {
       const file = yield* findMarksFile(files, volume)
       const replica = this.#add(volume, file)
-      count.found(yield* openMarksFile(file, volume, replica.parts.marks))
+      yield* openMarksFile(file, volume, replica.parts.marks)
       byNumber.set(volume.number, replica)
     }
     const loaders = new Map([...byNumber].map(([number, { parts }]) => [number, { map: parts.map, parts }]))
@@ -284,7 +284,8 @@ export class ReplicaSet {
     const { clock, log, queue, syncs, count, data, slots, commits, sums, failed, fail, run } = this.#parts
     const map = new ExtentMap(Math.ceil(volume.sizeBytes / limits.extentBytes))
     const doubt = new SumDoubt()
-    const saved = (region: number) => sumsAreSaved({ map, sums, doubt }, region)
+    const headerDoubt = new Set<number>()
+    const saved = (region: number) => !headerDoubt.has(region) && sumsAreSaved({ map, sums, doubt }, region)
     const marks = new Marks(
       { clock, queue, syncs, file, volumeId: volume.id, sumsAreSaved: saved, count },
       Math.ceil(volume.sizeBytes / limits.regionBytes),
@@ -296,25 +297,20 @@ export class ReplicaSet {
     const rotten = (id: VolumeId, offsetBytes: number) => log.error({ volume: id, offsetBytes }, rottenWords)
     const shared = { clock, queue, data, slots, commits, syncs, sums, failed, fail }
     const images = new Images()
-    const replica = new DiskReplica({ ...shared, doubt, marks, map, images, nextGeneration, rotten }, volume)
+    const replica = new DiskReplica(
+      { ...shared, doubt, headerDoubt, marks, map, images, nextGeneration, rotten },
+      volume,
+    )
     this.#replicas.set(volume.id, replica)
     this.#marksFiles.set(volume.id, file)
     return replica
   }
 
-  /** Marks files of volumes that were half made, or deleted, when the agent died. Their counts hold (C12). */
+  /** Marks files of volumes that were half made, or deleted, when the agent died. */
   *#findStrays(): Steps<void> {
-    const { count, files } = this.#parts
-    const names = yield* wait<string[]>((done) => files.list('marks', done))
+    const names = yield* wait<string[]>((done) => this.#parts.files.list('marks', done))
     const known = new Set([...this.#replicas.keys()].map((id) => marksFilePath(id)))
     this.#strays = names.map((name) => `marks/${name}`).filter((path) => !known.has(path))
-    for (const path of this.#strays) {
-      const file = yield* wait<BlockFile>((done) => files.open(path, false, done))
-      const header = Buffer.alloc(marksStartBytes)
-      yield* wait<number>((done) => file.read(header, 0, header.length, 0, done))
-      yield* wait((done) => file.close(done))
-      count.found(decodeCommitCount(header))
-    }
   }
 
   /** At opening, once the count stands in run.json. */

@@ -20,6 +20,8 @@ export interface RunRecord {
   readonly sums: boolean
   /** C12: durable commits of this folder when it was written; 0 when an older agent wrote it. */
   readonly commits: number
+  /** Commits of the index that were durable then; 0 when an older agent wrote it. */
+  readonly index: number
 }
 
 export type PreviousEnd = 'first' | 'clean' | 'torn' | 'lossy'
@@ -36,10 +38,13 @@ export function* readRun(files: Files): Steps<RunRecord | null> {
   return parseRun(value)
 }
 
+const isCount = (value: unknown): value is number =>
+  typeof value === 'number' && Number.isSafeInteger(value) && value >= 0
+
 /** @throws UserError when it is no run record */
 export function parseRun(value: unknown): RunRecord {
   if (typeof value !== 'object' || value === null) throw damaged(path, 'it is not a run record')
-  const { run, bootId, end, failed, sums, commits = 0 } = value as Record<string, unknown> // checked field by field below
+  const { run, bootId, end, failed, sums, commits = 0, index = 0 } = value as Record<string, unknown> // checked field by field below
   const shape =
     typeof run === 'number' &&
     Number.isSafeInteger(run) &&
@@ -48,11 +53,10 @@ export function parseRun(value: unknown): RunRecord {
     (end === 'running' || end === 'clean') &&
     typeof failed === 'boolean' &&
     typeof sums === 'boolean' &&
-    typeof commits === 'number' &&
-    Number.isSafeInteger(commits) &&
-    commits >= 0
+    isCount(commits) &&
+    isCount(index)
   if (!shape) throw damaged(path, 'it is not a run record')
-  return { run, bootId, end, failed, sums, commits }
+  return { run, bootId, end, failed, sums, commits, index }
 }
 
 export function* writeRun(files: Files, record: RunRecord): Steps<void> {
@@ -60,7 +64,7 @@ export function* writeRun(files: Files, record: RunRecord): Steps<void> {
 }
 
 /** `torn` only when it is proven that the machine went on (same boot id) and no write was lost. */
-export function endOf(record: Omit<RunRecord, 'commits'> | null, bootIdNow: string | null): PreviousEnd {
+export function endOf(record: Omit<RunRecord, 'commits' | 'index'> | null, bootIdNow: string | null): PreviousEnd {
   if (record === null) return 'first'
   if (record.end === 'clean') return 'clean'
   if (record.failed || record.bootId === null || record.bootId !== bootIdNow) return 'lossy'

@@ -10,7 +10,7 @@ import type { Index, IndexBatch, IndexContents, IndexOpener } from './index.ts'
 import { type PackedRows, unpackRows } from './packed-rows.ts'
 
 type Asked =
-  | { readonly kind: 'lock' | 'load' | 'close' }
+  | { readonly kind: 'lock' | 'load' | 'begin' | 'close' }
   | { readonly kind: 'open'; readonly storeId: string | null }
   | { readonly kind: 'commit'; readonly batch: IndexBatch }
   | { readonly kind: 'make-aside'; readonly name: string; readonly contents: IndexContents }
@@ -60,10 +60,11 @@ export class SqliteOpener implements IndexOpener, Index {
   }
 
   open(storeId: string | null, done: FileValueDone<Index>): void {
-    this.#ask({ kind: 'open', storeId }, (error) => {
-      if (error) done(error)
-      else this.#openLog(done)
-    })
+    this.#ask({ kind: 'open', storeId }, (error) => (error ? done(error) : done(null, this)))
+  }
+
+  begin(done: FileDone): void {
+    this.#ask({ kind: 'begin' }, (error) => (error ? done(error) : this.#openLog(done)))
   }
 
   /** A whole index under another name, for a rebuild (rebuild.ts). */
@@ -87,6 +88,10 @@ export class SqliteOpener implements IndexOpener, Index {
   sync(done: FileDone): void {
     if (this.#dead) {
       setImmediate(done, this.#dead)
+      return
+    }
+    if (this.#logFd < 0) {
+      this.#openLog((error) => (error ? done(error) : this.sync(done)))
       return
     }
     this.#syncWaiters.push(done)
@@ -123,12 +128,14 @@ export class SqliteOpener implements IndexOpener, Index {
     this.close(done)
   }
 
-  #openLog(done: FileValueDone<Index>): void {
+  /** The first commit has made it. */
+  #openLog(done: FileDone): void {
     fs.open(path.join(this.#dir, 'index.db-wal'), 'r+', (error, fd) => {
-      if (error) done(new FileError(error.code ?? 'EIO', error.message))
+      if (error) return done(new FileError(error.code ?? 'EIO', error.message))
+      if (this.#logFd >= 0) fs.close(fd, () => done(null))
       else {
         this.#logFd = fd
-        done(null, this)
+        done(null)
       }
     })
   }

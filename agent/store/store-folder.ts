@@ -56,14 +56,9 @@ export function* makeStore(files: Files, opener: IndexOpener, storeId: string): 
  */
 export function* openDataFiles(files: Files, data: DataFiles, contents: IndexContents): Steps<void> {
   const names = new Set(yield* wait<string[]>((done) => files.list('data', done)))
-  const nameOf = (number: number) => dataFilePath(number).slice('data/'.length)
   for (const number of [...usedFiles(contents)].sort((a, b) => a - b)) {
-    if (!names.delete(nameOf(number))) throw damaged(dataFilePath(number), 'it is missing')
+    if (!names.has(dataFilePath(number).slice('data/'.length))) throw damaged(dataFilePath(number), 'it is missing')
     yield* data.openExisting(number)
-  }
-  for (const name of names) {
-    const number = Number(/^(\d{5,9})\.slots$/.exec(name)?.[1] ?? Number.NaN)
-    if (nameOf(number) === name) yield* data.lookAtCount(number)
   }
 }
 

@@ -1,5 +1,6 @@
-/** Brings the checksums of regions to the disk, durably, so that their marks may come off (C1). */
+/** Brings the checksums of regions, and doubtful slot headers, to the disk, durably, so that their marks may come off (C1). */
 import { invariant } from '../kit/failure.ts'
+import type { Commits } from './commits.ts'
 import type { ExtentMap } from './extent-map.ts'
 import { FileError } from './files.ts'
 import { regionExtents } from './format.ts'
@@ -14,6 +15,13 @@ export interface SumSaveParts {
   readonly sums: Sums
   readonly doubt: SumDoubt
   readonly syncs: Syncs
+  readonly commits: Commits
+  /** Regions whose slot headers may not be on the disk as they were written. */
+  readonly headerDoubt: Set<number>
+  /** Hands the headers of a region to the commit that is being gathered. */
+  readonly writeHeaders: (region: number) => void
+  /** The volume is deleted: its slots may be somebody else's. */
+  readonly isGone: () => boolean
   readonly failed: () => boolean
   readonly fail: (error: FileError) => void
   /** A call of the disk that nobody waits for counts all the same when it hangs (E8). */
@@ -38,6 +46,10 @@ export function saveSums(
 function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly number[]): Steps<void> {
   let isChanged = false
   for (const region of regions) {
+    if (parts.headerDoubt.has(region)) {
+      yield* saveHeaders(parts, owner, region)
+      isChanged = true
+    }
     const extents = extentsToSave(parts, region)
     isChanged ||= extents.length > 0
     for (const extent of extents) {
@@ -66,6 +78,21 @@ function* saveSteps(parts: SumSaveParts, owner: SumOwner, regions: readonly numb
       next(error)
     })
   yield* wait(parts.timed(sync))
+}
+
+/** The next sync makes them durable. */
+function* saveHeaders(parts: SumSaveParts, owner: SumOwner, region: number): Steps<void> {
+  if (parts.sums.isClosing) throw new FileError('ECANCELED', 'the store closes')
+  if (parts.isGone()) throw new FileError('ENOENT', 'the volume is gone')
+  const first = region * regionExtents
+  owner.sumsBegin(first)
+  try {
+    parts.writeHeaders(region)
+    yield* wait(parts.timed((next) => parts.commits.wait(next)))
+  } finally {
+    owner.sumsEnd(first)
+  }
+  parts.headerDoubt.delete(region)
 }
 
 function extentsToSave({ map, sums, doubt }: Pick<SumSaveParts, 'map' | 'sums' | 'doubt'>, region: number): number[] {

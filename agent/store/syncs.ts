@@ -11,7 +11,7 @@ import { Dirty } from './dirty.ts'
 import type { DiskQueue } from './disk-queue.ts'
 import type { StoreFigures } from './figures.ts'
 import type { FileError } from './files.ts'
-import { commitCountOffset, encodeCommitCount } from './format.ts'
+import { commitCountOffset } from './format.ts'
 import type { Index } from './index.ts'
 
 /** A file beside the data files that a sync must cover. */
@@ -41,8 +41,12 @@ export class Syncs {
   #waiting: SyncDone[] = []
   /** Writes held back until less is dirty. */
   #held: (() => void)[] = []
+  /** Also while the index's number is being written down, after a sync or by itself. */
   #running = false
   #stopped = false
+  /** The greatest number of the index that was written down. */
+  #toldIndex: number
+  #idle: (() => void) | null = null
   #timer: Timer | null = null
   /** Number of the latest sync that began, and of the latest that ended well. */
   #started = 0
@@ -50,6 +54,7 @@ export class Syncs {
 
   constructor(parts: SyncParts) {
     this.#parts = parts
+    this.#toldIndex = parts.count.index
   }
 
   /** A write that ends now is covered by every sync with a greater number. */
@@ -102,6 +107,22 @@ export class Syncs {
     this.#dirtyIndex = true
   }
 
+  /**
+   * More commits of the index are durable than any file says: it is written down, into the page cache only. A killed agent
+   * does not lose that, a power cut may; then the next sync brings it to the disk, or the disk by itself.
+   */
+  tellIndex(): void {
+    if (this.#running) return
+    this.#running = true
+    this.#tell()
+  }
+
+  /** Calls back when no sync is under way, perhaps at once. Only at the end: for one caller. */
+  whenIdle(done: () => void): void {
+    if (this.#running) this.#idle = done
+    else done()
+  }
+
   /** Done when all that ended before this call is durable. Never synchronous. */
   request(done: SyncDone): void {
     this.#waiting.push(done)
@@ -145,7 +166,6 @@ export class Syncs {
       failed ??= error
       left -= 1
       if (left > 0) return
-      this.#running = false
       if (failed === null) this.#completed = number
       if (failed === null && commit !== null) count.ended(commit)
       const tookMs = clock.monotonicMs() - startMs
@@ -154,25 +174,50 @@ export class Syncs {
       // Whoever asked: what the disk forgot with it may be somebody else's, and the next sync knows nothing of it.
       if (failed !== null) this.#parts.fail(failed)
       for (const waiter of waiters) waiter(failed)
-      this.#ended()
+      this.#admitHeld()
+      if (failed === null) this.#tell()
+      else this.#next()
     }
     // C12: in each of them, so that the count is as durable as what it counts.
-    const before = commit === null ? [] : [{ bytes: encodeCommitCount(commit), offsetBytes: commitCountOffset }]
+    const before = commit === null ? [] : [{ bytes: count.sector(commit), offsetBytes: commitCountOffset }]
     for (const file of files) queue.sync(data.get(file), { diskDone: part }, before)
     for (const file of others) file.sync(part)
     if (syncIndex) this.#parts.index.sync(part)
     else queue.turn(() => part(null))
   }
 
-  /** A sync has ended: writes that were held back go on, and whoever asked meanwhile gets the next one. */
-  #ended(): void {
+  /** Not beside a sync: of two writes of that sector the later one may come first. */
+  #tell(): void {
+    const { count, data, fail } = this.#parts
+    const { index } = count
+    const [number] = data.numbers()
+    if (this.#stopped || number === undefined || index <= this.#toldIndex) return this.#next()
+    const bytes = count.sector(count.value)
+    data.get(number).write([bytes], bytes.length, commitCountOffset, false, (error) => {
+      this.#toldIndex = index
+      if (error === null) return this.#tell()
+      fail(error)
+      this.#next()
+    })
+  }
+
+  /** Writes that were held back go on. */
+  #admitHeld(): void {
     const held = this.#held
     this.#held = []
     let at = 0
     for (; at < held.length && !this.#dirty.isFull; at += 1) held[at]?.()
     this.#held = held.slice(at).concat(this.#held)
-    if (this.#running) return
+  }
+
+  /** Whoever asked meanwhile gets the next one. */
+  #next(): void {
+    this.#running = false
     if (this.#waiting.length > 0) this.#start()
     else if (this.#held.length > 0 || this.#dirty.isMuch) this.#background()
+    if (this.#running) return
+    const idle = this.#idle
+    this.#idle = null
+    idle?.()
   }
 }

@@ -86,6 +86,12 @@ const sentences: Record<string, { code: string; happened: string; next: string }
     happened: 'The index of the storage folder (index.db or lock.db) is damaged.',
     next: 'Check the disk. If it is sound, make the index anew from the data files with "mirrorbay store rebuild", or start this server with an empty storage folder: it gets its data from the others.',
   },
+  EOLDINDEX: {
+    code: 'store-damaged',
+    happened:
+      'The index of the storage folder (index.db) is older than the data beside it: its log (index.db-wal) was lost or removed, or an older copy of it was put there.',
+    next: 'Put both files back as they were, if they are still somewhere. Else make the index anew from the data files with "mirrorbay store rebuild", then start again; or start this server with an empty storage folder: it gets its data from the others.',
+  },
   EBUSY: {
     code: 'store-index-in-use',
     happened: 'Another program uses the index of the storage folder (index.db).',

@@ -131,6 +131,27 @@ describe('the index is damaged', () => {
     })
   }
 
+  it('its log is removed after a kill: never served with zeros in the place of what was flushed', () =>
+    withStore(async (world, ask) => {
+      // The tables stand in index.db from the first end on; the log has what came later.
+      assert.equal(await ask({ kind: 'close' }), null)
+      await world.kill()
+      await world.open()
+      for (let extent = extentCount; extent < extentCount + 5; extent += 1) {
+        assert.equal(await ask({ kind: 'write', id, from: extent * extentBytes, bytes: block(extent) }), null)
+        assert.equal(await ask({ kind: 'sync', id }), null)
+      }
+      await world.kill()
+      fs.rmSync(index(world.dir, '-wal'))
+      await assert.rejects(open(world.dir), { code: 'store-damaged', message: /older than the data/ })
+      assert.equal(await refusedOrWhole(world.dir, 'the log is removed'), true)
+      const store = await open(world.dir)
+      for (let extent = extentCount; extent < extentCount + 5; extent += 1) {
+        assert.ok((await calls(settle, only(store)).read(extent * extentBytes, 4096)).equals(block(extent)))
+      }
+      await close(settle, store)
+    }))
+
   it('the log of another folder stands beside it', () =>
     withStore(async (world) => {
       await world.kill()

@@ -76,7 +76,15 @@ function worldOf(bytesPerMs: number, seekMs: number) {
   const figures = new StoreFigures()
   const index = { sync: (done: (error: null) => void) => clock.after(0, () => done(null)) } as unknown as Index
   const fail = (error: Error) => assert.fail(error)
-  const syncs = new Syncs({ clock, queue, data, index, count: new CommitCount(0), figures, fail })
+  const syncs = new Syncs({
+    clock,
+    queue,
+    data,
+    index,
+    count: new CommitCount({ commits: 0, index: 0 }),
+    figures,
+    fail,
+  })
   return { clock, disk, syncs, figures }
 }
 

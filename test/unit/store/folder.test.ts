@@ -6,7 +6,7 @@ import { test } from 'node:test'
 import Database from 'better-sqlite3'
 import { UserError } from '../../../agent/kit/failure.ts'
 import { StoreFaults } from '../../../agent/store/faults.ts'
-import { encodeRecord } from '../../../agent/store/format.ts'
+import { decodeCounts, decodeRecord, encodeCounts, encodeRecord } from '../../../agent/store/format.ts'
 import { openStore } from '../../../agent/store/open-store.ts'
 import { calls, close, create, only } from './suite.ts'
 import { quiet, realClock, temporaryFolder } from './world.ts'
@@ -51,28 +51,60 @@ test('a folder that is missing, a file, garbage, or of another version is refuse
     await refused(dir, 'store-version')
   }))
 
-test('an index whose tables know no images is opened and gets them; one of a later version is refused', () =>
-  inFolder(async (dir) => {
-    const store = await openStore({ dir, clock: realClock, log: quiet })
-    await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
-    await close(world, store)
-    const version = (sql: string) => {
-      const database = new Database(path.join(dir, 'index.db'))
-      try {
-        database.exec(sql)
-        return database.prepare('SELECT version FROM store').pluck().get()
-      } finally {
-        database.close()
-      }
+/** As an agent before the count of the index's commits has left them. */
+function forgetIndexCount(dir: string): void {
+  const run = decodeRecord(fs.readFileSync(path.join(dir, 'run.json')))
+  assert.ok(run.ok)
+  const { index, ...older } = run.value as { index: number } // run.ts
+  assert.ok(index > 0)
+  fs.writeFileSync(path.join(dir, 'run.json'), encodeRecord(older, run.count))
+  for (const folder of ['data', 'marks']) {
+    for (const name of fs.readdirSync(path.join(dir, folder))) {
+      const fd = fs.openSync(path.join(dir, folder, name), 'r+')
+      const header = Buffer.alloc(4096)
+      fs.readSync(fd, header, 0, 4096, 0)
+      fs.writeSync(fd, encodeCounts({ ...decodeCounts(header), index: 0 }), 0, 512, 512)
+      fs.closeSync(fd)
     }
-    assert.equal(version('DROP TABLE images; UPDATE store SET version = 1'), 1)
-    const again = await openStore({ dir, clock: realClock, log: quiet })
-    assert.deepEqual(await calls(world, only(again)).read(0, 4096), Buffer.alloc(4096, 1))
-    await close(world, again)
-    assert.equal(version('SELECT count(*) FROM images'), 2)
-    version('UPDATE store SET version = 3')
-    await refused(dir, 'store-version')
-  }))
+  }
+}
+
+const withoutSums = `${['volumes', 'regions', 'slotGroups', 'images'].map((table) => `ALTER TABLE ${table} DROP COLUMN sum`).join(';')};
+  ALTER TABLE store DROP COLUMN commits; UPDATE store SET version = 2;`
+
+for (const [from, older] of [
+  [1, `${withoutSums} DROP TABLE images; UPDATE store SET version = 1`],
+  [2, withoutSums],
+] as const) {
+  test(`an index with tables of version ${from} is opened and gets what it lacks; one of a later version is refused`, () =>
+    inFolder(async (dir) => {
+      const store = await openStore({ dir, clock: realClock, log: quiet })
+      await calls(world, await create(world, store, 1 << 20)).write(0, Buffer.alloc(4096, 1))
+      await close(world, store)
+      const version = (sql: string) => {
+        const database = new Database(path.join(dir, 'index.db'))
+        try {
+          database.exec(sql)
+          return database.prepare('SELECT version FROM store').pluck().get()
+        } finally {
+          database.close()
+        }
+      }
+      assert.equal(version(older), from)
+      // Where the count was known an index without it is an older copy.
+      await refused(dir, 'store-damaged')
+      assert.equal(version('SELECT 1'), 3)
+      forgetIndexCount(dir)
+      assert.equal(version(older), from)
+      const again = await openStore({ dir, clock: realClock, log: quiet })
+      assert.deepEqual(await calls(world, only(again)).read(0, 4096), Buffer.alloc(4096, 1))
+      await close(world, again)
+      assert.equal(version('SELECT sum FROM images'), 3)
+      await close(world, await openStore({ dir, clock: realClock, log: quiet }))
+      version('UPDATE store SET version = 4')
+      await refused(dir, 'store-version')
+    }))
+}
 
 test('a mount point with lost+found and a configuration beside it just works', () =>
   inFolder(async (dir) => {

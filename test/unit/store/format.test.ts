@@ -48,13 +48,31 @@ test('a marks file of a volume that has grown says its size in a sector of its o
   assert.equal(grown.toString('hex', 0, 16), '4d4247524f574e310010000000020000')
   assert.equal(grown.toString('hex', 508), '268fc789')
   grown.copy(header, 1024)
-  format.encodeCommitCount(77).copy(header, 512)
+  format.encodeCounts({ commits: 77, index: 5 }).copy(header, 512)
   assert.deepEqual(format.decodeMarksHeader(header), { volumeId: id, sizeBytes: 2 ** 41 + 4096, born })
-  assert.equal(format.decodeCommitCount(header), 77)
+  assert.deepEqual(format.decodeCounts(header), { commits: 77, index: 5 })
   for (const at of [0, 33, 1024, 1033, 1535, 2000]) {
     const torn = Buffer.from(header)
     torn[at] = (torn[at] ?? 0) ^ 1
     assert.equal(format.decodeMarksHeader(torn), null)
+  }
+})
+
+test('the sector that counts: durable commits, and those of the index; an older one, without the latter, counts none', () => {
+  const sector = format.encodeCounts({ commits: 2 ** 40 + 7, index: 2 ** 33 + 9 })
+  assert.equal(sector.length, 512)
+  assert.equal(sector.toString('hex', 0, 24), '4d42434f554e5431070000000001090000000200000000000000'.slice(0, 48))
+  assert.equal(sector.toString('hex', 508), '7c796858')
+  const header = Buffer.alloc(4096)
+  assert.deepEqual(format.decodeCounts(header), { commits: 0, index: 0 })
+  sector.copy(header, 512)
+  assert.deepEqual(format.decodeCounts(header), { commits: 2 ** 40 + 7, index: 2 ** 33 + 9 })
+  // As it was written before there was a number of the index: bytes and checksum are the same.
+  assert.equal(format.encodeCounts({ commits: 77, index: 0 }).toString('hex', 508), 'f93ae152')
+  for (const at of [512, 520, 527, 1000, 1023]) {
+    const torn = Buffer.from(header)
+    torn[at] = (torn[at] ?? 0) ^ 1
+    assert.deepEqual(format.decodeCounts(torn), { commits: 0, index: 0 })
   }
 })
 

@@ -2,7 +2,10 @@
 import assert from 'node:assert/strict'
 import { limits } from '../../../agent/limits.ts'
 import type { CoreStore } from '../../../agent/store/core.ts'
+import { type Found, scanFolder } from '../../../agent/store/rebuild-scan.ts'
 import type { ReplicaStore, StoreFailure } from '../../../agent/store/replica.ts'
+import { DiskReplica } from '../../../agent/store/replica-disk.ts'
+import { runSteps } from '../../../agent/store/steps.ts'
 import { powerCuts } from './image-choices.ts'
 import { cellBytes, cellValue, type ReplicaJournal } from './journal.ts'
 import type { RecordedDisk } from './recorded-disk.ts'
@@ -224,6 +227,33 @@ class ImageCheck {
       }
       for (let region = 0; region < replica.regionCount; region += 1) {
         assert.equal(replica.region(region).marked, false, `region ${region} is marked again`)
+      }
+    }
+    await this.#mustBeTold()
+  }
+
+  /** Where no mark is, the slots' own headers say what the index says: should that be lost, no extent is lost with it (C11). */
+  async #mustBeTold(): Promise<void> {
+    const { disk, clock } = this.#machine
+    const { volumes } = await clock.settle(
+      new Promise<Found>((resolve, reject) => {
+        runSteps(
+          scanFolder(disk, this.#store.storeId, () => undefined),
+          (error, found) => (found ? resolve(found) : reject(error)),
+        )
+      }),
+    )
+    for (const replica of this.#store.replicas()) {
+      assert.ok(replica instanceof DiskReplica)
+      const claims = volumes.find(({ id }) => id === replica.volumeId)?.claims
+      for (let extent = 0; extent * extentBytes < replica.sizeBytes; extent += 1) {
+        const slot = replica.parts.map.get(extent)
+        if (slot < 0) continue
+        assert.equal(
+          claims?.slotOf(extent),
+          slot,
+          `extent ${extent} is not in slot ${slot} when the index is made anew`,
+        )
       }
     }
   }

@@ -10,6 +10,7 @@ import { describe, it } from 'node:test'
 import Database from 'better-sqlite3'
 import { limits } from '../../../agent/limits.ts'
 import { dataFilePath, encodeSlotHeader, headerOffset, slotOffset } from '../../../agent/store/format.ts'
+import { groupSum } from '../../../agent/store/row-sums.ts'
 import { rounds } from '../../kit/length.ts'
 import { resumable } from '../../kit/resumable.ts'
 import { mustCreate } from './image-calls.ts'
@@ -176,7 +177,7 @@ it('a copy that was written when its commit did not come speaks against nothing 
     const bits = Buffer.alloc(512)
     bits[slot >> 3] = 1 << (slot & 7)
     const database = new Database(path.join(dir, 'index.db'))
-    database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?)').run(bits)
+    database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?, ?)').run(bits, groupSum(0, bits))
     database.close()
     store = await open(dir)
     await calls(world, only(store)).write(4096, Buffer.alloc(4096, 2))

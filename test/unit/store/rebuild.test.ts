@@ -11,6 +11,7 @@ import type { VolumeId } from '../../../agent/kit/ids.ts'
 import * as format from '../../../agent/store/format.ts'
 import { inspectStore } from '../../../agent/store/inspect.ts'
 import { rebuildStore } from '../../../agent/store/rebuild-folder.ts'
+import { groupSum } from '../../../agent/store/row-sums.ts'
 import { dropIndex, ids, KiB, mappings, mustHold, open, rebuilt, withFolder, work, world } from './rebuild-world.ts'
 import { calls, close } from './suite.ts'
 import { temporaryFolder } from './world.ts'
@@ -97,7 +98,7 @@ test('a header that a kill left behind claims nothing once its slot was zeroed',
     const database = new Database(path.join(dir, 'index.db'))
     const bits = Buffer.alloc(512)
     bits.writeUInt8(1 << (slot & 7), slot >> 3)
-    database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?)').run(bits)
+    database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?, ?)').run(bits, groupSum(0, bits))
     database.close()
     store = await open(dir)
     await close(world, store)
@@ -180,7 +181,7 @@ test('no checksum is believed: what the disk has changed before is compared like
 test("a data file's own damaged header is written anew; another store's file is refused, untouched", () =>
   withFolder(9, async (dir, models) => {
     const name = 'data/00000.slots'
-    const counted = () => format.decodeCommitCount(fs.readFileSync(path.join(dir, name)))
+    const counted = () => format.decodeCounts(fs.readFileSync(path.join(dir, name))).commits
     const count = counted()
     assert.ok(count > 0, 'nothing was counted (C12)')
     change(dir, name, 20, Buffer.from([1, 2, 3]))

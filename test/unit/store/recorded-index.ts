@@ -112,6 +112,7 @@ export class RecordedIndex {
           () => undefined,
           (error) => done(error, (this.#after(this.#entries) ?? new IndexTables('')).contents()),
         ),
+      begin: (done) => this.#disk.call('index', 'begin', false, () => undefined, done),
       commit: (batch, done) => {
         const kept = structuredClone(batch)
         queue.push(() =>

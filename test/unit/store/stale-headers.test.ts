@@ -10,6 +10,7 @@ import Database from 'better-sqlite3'
 import { decodeSlotHeader, encodeSlotHeader, headerOffset, type SlotHeader } from '../../../agent/store/format.ts'
 import { inspectStore } from '../../../agent/store/inspect.ts'
 import type { ReplicaStore, Store } from '../../../agent/store/replica.ts'
+import { groupSum } from '../../../agent/store/row-sums.ts'
 import { dropIndex, KiB, MiB, open, rebuilt, world } from './rebuild-world.ts'
 import { calls, close, create, only, volume } from './suite.ts'
 import { temporaryFolder } from './world.ts'
@@ -46,7 +47,7 @@ function putInDoubt(dir: string, from: number, to: number): void {
   const bits = Buffer.alloc(512)
   for (let slot = from; slot < to; slot += 1) bits.writeUInt8(bits.readUInt8(slot >> 3) | (1 << (slot & 7)), slot >> 3)
   const database = new Database(path.join(dir, 'index.db'))
-  database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?)').run(bits)
+  database.prepare('INSERT OR REPLACE INTO slotGroups VALUES (0, ?, ?)').run(bits, groupSum(0, bits))
   database.close()
 }
 
