@@ -72,13 +72,19 @@ export class Calls implements OperationHost {
   /** The same call, seen by oldestPendingMs; also one that goes on while its volume is deleted. */
   timed(call: (done: (error: FileError | null) => void) => void) {
     return (done: (error: FileError | null) => void) => {
-      const operation = new Operation(this, this.#parts.clock.monotonicMs(), () => undefined)
-      this.list.add(operation)
+      const end = this.watch()
       call((error) => {
-        operation.part()
+        end()
         done(error)
       })
     }
+  }
+
+  /** Something that the disk does begins, seen by oldestPendingMs. @returns to be called when it has ended */
+  watch(): () => void {
+    const operation = new Operation(this, this.#parts.clock.monotonicMs(), () => undefined)
+    this.list.add(operation)
+    return () => operation.part()
   }
 
   /** Ends the operation's own part in a later turn, so that no callback comes inside the call. */

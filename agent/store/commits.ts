@@ -22,6 +22,8 @@ export interface CommitParts {
   readonly wrote: (file: number) => void
   /** A commit is in the index that the next sync must cover. */
   readonly committed: () => void
+  /** A commit, a header or the sync of a commit failed, be it for want of space: nothing is trusted to take more. */
+  readonly fail: (error: FileError) => void
 }
 
 export class Commits {
@@ -69,7 +71,13 @@ export class Commits {
 
   /** As `wait`, and durable. */
   durable(done: CommitDone): void {
-    this.wait((error) => (error ? done(error) : this.#parts.index.sync(done)))
+    this.wait((error) => {
+      if (error) return done(error)
+      this.#parts.index.sync((failed) => {
+        if (failed) this.#fail(failed)
+        done(failed)
+      })
+    })
   }
 
   #schedule(): void {
@@ -105,7 +113,7 @@ export class Commits {
     this.#running = true
     let left = 1 + headers.length
     const part = (error: FileError | null) => {
-      if (error) this.#failed ??= error
+      if (error) this.#fail(error)
       left -= 1
       if (left > 0) return
       this.#running = false
@@ -122,6 +130,12 @@ export class Commits {
     this.#writeHeaders(headers, part)
     if (isEmpty(batch)) this.#parts.clock.nextTurn(() => part(null))
     else this.#parts.index.commit(batch, part)
+  }
+
+  /** What was mapped in memory is not in the index: until the next start no commit is tried. */
+  #fail(error: FileError): void {
+    this.#failed ??= error
+    this.#parts.fail(error)
   }
 
   #writeHeaders(headers: SlotHeader[], part: (error: FileError | null) => void): void {

@@ -100,7 +100,7 @@ export class CoreStore implements Store {
     index.onDurable = () => this.#syncs.tellIndex()
     const wrote = (file: number) => this.#syncs.wrote(file)
     const committed = () => this.#syncs.committed()
-    this.#commits = new Commits({ clock, index, queue, data, wrote, committed })
+    this.#commits = new Commits({ clock, index, queue, data, wrote, committed, fail })
     this.#sums = new Sums({ queue, data, fail, wrote, log, mostPages: options.sumPages ?? limits.sumPages })
     const { commits, sums, syncs } = { commits: this.#commits, sums: this.#sums, syncs: this.#syncs }
     const isElsewhere = (header: SlotHeader) => this.#replicas.isElsewhere(header)
@@ -340,7 +340,8 @@ export class CoreStore implements Store {
   #failedChange(error: unknown): StoreFailure {
     const failure = this.#failureOf(error)
     if (failure === 'io' && error instanceof FileError) this.#failure.fail(error)
-    return failure
+    // A full disk that took a commit with it has failed it.
+    return this.failed ? 'io' : failure
   }
 
   /** What the run before wrote may still be in the page cache only. */

@@ -60,7 +60,9 @@ export function* settleSums({ sums, syncs, fail, turn }: ImageChangeParts, repli
         open += 1
         const page = sums.page(slot, replica, extent)
         page.pins += 1
+        const end = replica.watch()
         const ended = (wrong: FileError | null) => {
+          end()
           page.pins -= 1
           // Many may be answered at once: not one inside of the other.
           turn(() => part(page.slot === slot ? wrong : null))
@@ -71,8 +73,10 @@ export function* settleSums({ sums, syncs, fail, turn }: ImageChangeParts, repli
     }
     part(null)
   })
+  const end = replica.watch()
   yield* wait((done) =>
     syncs.request((error) => {
+      end()
       if (error !== null) fail(error)
       // Also when another sync failed meanwhile: what that one forgot may be what this one was to cover.
       done(replica.failed ? new FileError('EIO', 'the storage folder failed') : error)
@@ -94,7 +98,12 @@ export function* createImage(
   const row = { ...of, volume, leaving: false }
   const image = new DiskImage(readParts, volumeId, row, map.snapshot())
   parts.commits.change({ kind: 'add-image', image: row })
-  yield* wait((done) => parts.commits.durable(done))
+  const end = replica.watch()
+  try {
+    yield* wait((done) => parts.commits.durable(done))
+  } finally {
+    end()
+  }
   images.add(image)
   return image
 }

@@ -19,6 +19,8 @@ import { heldByImage } from './sum-page.ts'
 export interface ImageReadParts extends Omit<FetchParts, 'map'> {
   /** Calls back after this turn. */
   readonly turn: (fire: () => void) => void
+  /** The volume's disk is waited for (E8). @returns to be called when that has ended */
+  readonly watch: () => () => void
 }
 
 export class DiskImage implements ReplicaImage {
@@ -61,8 +63,10 @@ export class DiskImage implements ReplicaImage {
     const into = this.#memory.take(endBytes - fromBytes)
     const parts = { ...this.#parts, map: this.map }
     this.#reads += 1
+    const end = this.#parts.watch()
     const fetch = new Fetch(parts, heldByImage, { fromBytes, endBytes }, into, (failure) => {
       this.#reads -= 1
+      end()
       const data = cutOut(into, offsetBytes - fromBytes, lengthBytes)
       done(failure, failure === null ? data : new Uint8Array(0))
       if (this.#reads > 0) return

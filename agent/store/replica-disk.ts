@@ -234,6 +234,11 @@ export class DiskReplica implements ReplicaStore, SumOwner {
     return this.parts.failed()
   }
 
+  /** Something that the disk does for this replica's images begins (E8). @returns to be called when it has ended */
+  watch(): () => void {
+    return this.#calls.watch()
+  }
+
   oldestPendingMs(): number {
     return this.#calls.oldestPendingMs()
   }

@@ -104,7 +104,7 @@ export class ReplicaSet {
       const replica = byNumber.get(row.volume)
       if (replica === undefined) throw damaged('index.db', 'an image has no volume')
       const map = new ExtentMap(Math.ceil(row.sizeBytes / limits.extentBytes))
-      replica.parts.images.add(new DiskImage(this.#imageParts(replica.volumeId, row.name), replica.volumeId, row, map))
+      replica.parts.images.add(new DiskImage(this.#imageParts(replica, row.name), replica.volumeId, row, map))
       loaders.set(row.number, { map, parts: replica.parts })
     }
     for (const row of contents.regions) {
@@ -181,10 +181,14 @@ export class ReplicaSet {
   *createImage(replica: DiskReplica, name: string, madeMs: number, sizeBytes: number): Steps<DiskImage> {
     this.#lastVolume += 1
     const number = this.#lastVolume
-    const { volumeId } = replica
-    yield* this.#mustHaveRoom(imageRowBytes(replica))
+    const end = replica.watch()
+    try {
+      yield* this.#mustHaveRoom(imageRowBytes(replica))
+    } finally {
+      end()
+    }
     const of = { number, name, madeMs, sizeBytes }
-    return yield* createImage(this.#changeParts(), this.#imageParts(volumeId, name), replica, of)
+    return yield* createImage(this.#changeParts(), this.#imageParts(replica, name), replica, of)
   }
 
   prepareImage(replica: DiskReplica): Steps<void> {
@@ -230,10 +234,11 @@ export class ReplicaSet {
     return { commits, slots, sums, syncs, fail, turn, isClosing: () => this.#isClosing }
   }
 
-  #imageParts(volume: VolumeId, image: string): ImageReadParts {
+  #imageParts(replica: DiskReplica, image: string): ImageReadParts {
+    const volume = replica.volumeId
     const { data, log, queue, sums } = this.#parts
     const rotten = (offsetBytes: number) => log.error({ volume, image, offsetBytes }, rottenWords)
-    return { data, queue, sums, rotten, turn: (fire) => queue.turn(fire) }
+    return { data, queue, sums, rotten, turn: (fire) => queue.turn(fire), watch: () => replica.watch() }
   }
 
   /** It is gone for callers at once; durable when the steps end. */

@@ -270,7 +270,7 @@ export class Slots implements SlotLedger {
 
   #refilled(error: unknown): void {
     if (error instanceof FileError) {
-      if (failureOf(error) === 'no-space') this.#refuse('no-space')
+      if (failureOf(error) === 'no-space' && !this.#parts.failed()) this.#refuse('no-space')
       else this.#parts.fail(error)
     } else if (error) {
       throw error

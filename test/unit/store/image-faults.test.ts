@@ -192,3 +192,37 @@ it('a check from outside reads images, and holds against checksums also what onl
     folder.remove()
   }
 })
+
+it('a disk that hangs while an image is made, or read, shows in oldestPendingMs (E8)', async () => {
+  for (let events = 0; events < 40; events += 1) {
+    const { clock, disk, world, open } = disks()
+    const store = await open()
+    const replica = await create(world, store, 8 * MiB)
+    await calls(world, replica).write(0, Buffer.alloc(MiB, 1))
+    let isMade = false
+    store.createImage(volume, 'a', 5, () => {
+      isMade = true
+    })
+    for (let count = 0; count < events && !isMade; count += 1) clock.step()
+    disk.fault = 'hang'
+    clock.pass(4_000)
+    assert.equal(isMade || replica.oldestPendingMs() >= 3_900, true, `after ${events} events nothing shows`)
+    disk.fault = 'none'
+    clock.pass(1_000)
+    assert.equal(isMade, true)
+    assert.equal(replica.oldestPendingMs(), 0)
+    const [image] = store.images(volume)
+    disk.fault = 'hang'
+    let isRead = false
+    image?.read(0, 4 * KiB, () => {
+      isRead = true
+    })
+    clock.pass(4_000)
+    assert.equal(isRead, false)
+    assert.ok(replica.oldestPendingMs() >= 3_900, 'a read of an image does not show')
+    disk.fault = 'none'
+    clock.pass(1_000)
+    assert.equal(isRead, true)
+    assert.equal(replica.oldestPendingMs(), 0)
+  }
+})

@@ -75,6 +75,9 @@ async function hasFailed(history: History, hit: Hit, fault: Fault, words: string
   if (replica === undefined || fault.kind !== 'error') return
   const isChange = ['write', 'sync', 'commit'].includes(hit.what) && !hit.path.startsWith('store.json')
   if (isChange && fault.code === 'EIO') assert.equal(replica.failed, true, `${words}: the store goes on`)
+  // What is mapped in memory is in no index then, also where it was the room that lacked.
+  const isIndexChange = hit.path === 'index' && ['sync', 'commit'].includes(hit.what)
+  if (isIndexChange) assert.equal(replica.failed, true, `${words}: the store goes on`)
   if (['list', 'space', 'readAll'].includes(hit.what)) assert.equal(replica.failed, false, words)
   if (!replica.failed) return
   const answers = await history.clock.settle(
