@@ -6,6 +6,8 @@ import { count, volumeField } from '../membership/messages.ts'
 const volume = volumeField
 
 export const hostMessages = {
+  /** "Do you serve it?" From a server whose replica is not in sync, to every other one with a replica. */
+  'host.find': z.object({ volume }),
   /** To every server whose replica is not in sync: "I serve it in this session"; 0: not now. With the sender's own time. */
   'host.offer': z.object({ volume, session: count, sizeBytes: count, sentMs: count }),
   /** W9: "are the connections still open whose requests you passed?" With the host's own time. */

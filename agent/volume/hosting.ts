@@ -121,6 +121,12 @@ export class Hosting {
     for (const origin of this.#origins.values()) this.#drop(origin, () => true)
   }
 
+  /** Somebody has fallen out, or has opened the volume only now. */
+  onFind(from: ServerId): void {
+    const session = this.#session
+    if (session !== null && this.#outside(session).includes(from)) this.#offer(from, session.number)
+  }
+
   #outside(session: Session): ServerId[] {
     return this.#world.replicas().filter((server) => !session.configuration.inSync.includes(server))
   }
@@ -136,8 +142,7 @@ export class Hosting {
       this.#origins.delete(peer)
       this.#drop(origin, () => true)
     }
-    const session = this.#session
-    if (session !== null && this.#outside(session).includes(peer)) this.#offer(peer, session.number)
+    this.onFind(peer)
   }
 
   // --- what origins say -------------------------------------------------------------------------------------------

@@ -64,6 +64,8 @@ export interface PassingWorld {
   readonly links: Links
   readonly send: HostSend
   sizeBytes(): number
+  /** The other servers with a replica. */
+  others(): readonly ServerId[]
   /** The in-sync set as it is known here. */
   inSync(): readonly ServerId[]
   /** False where this server's history is not the others' (E1). */
@@ -113,7 +115,10 @@ export class Passing {
 
   /** This server is not in sync. */
   begin(): void {
+    if (this.#isOn) return
     this.#isOn = true
+    // What was offered before this server had opened the volume was said to nobody.
+    for (const server of this.#world.others()) this.#world.send(server, 'host.find', {})
   }
 
   /** It is in sync again: what waits is served here; what was passed is answered or dropped by its host. */

@@ -64,6 +64,7 @@ type HostHandlers = {
 }
 
 const hostHandlers: HostHandlers = {
+  'host.find': ({ service }, from) => service.hosting.onFind(from),
   'host.offer': ({ service }, from, run, body) => service.onOffer(from, run, body),
   'host.ask': ({ service }, from, run, body) => service.passing.onAsk(from, run, body),
   'host.alive': ({ service }, from, run, body) => service.hosting.onAlive(from, run, body),

@@ -57,9 +57,11 @@ export class Service implements RequestHost {
       links.send(to, { type: 'control', kind, body: { ...body, volume: world.volumeId } })
     }
     this.#send = send
+    const replicas = () => volume.member.known.replicas.map(({ serverId }) => serverId)
     const common = { volumeKey: key, clock, links, send, sizeBytes: () => volume.sizeBytes }
     this.passing = new Passing({
       ...common,
+      others: () => replicas().filter((server) => server !== world.self),
       inSync: () => volume.member.known.inSync,
       mayPass: () => !volume.member.splitBrain,
       mostBytes: () => world.writeShareBytes(),
@@ -74,7 +76,7 @@ export class Service implements RequestHost {
     })
     this.hosting = new Hosting({
       ...common,
-      replicas: () => volume.member.known.replicas.map(({ serverId }) => serverId),
+      replicas,
       read: (connection, offsetBytes, lengthBytes, done) =>
         this.#read(connection, offsetBytes, lengthBytes, clock.monotonicMs(), done),
       write: (connection, wish, done) =>

@@ -25,6 +25,7 @@ function origin() {
     links,
     send: (to, kind, body) => told.push({ to, kind, body }),
     sizeBytes: () => 64 * MiB,
+    others: () => [a, b],
     inSync: () => state.inSync,
     mayPass: () => state.mayPass,
     mostBytes: () => state.mostBytes,
@@ -83,6 +84,7 @@ function origin() {
 function passingOrigin() {
   const made = origin()
   made.passing.begin()
+  made.told.length = 0
   for (const server of [a, b]) {
     made.connect(server)
     made.offer(server, 11)
@@ -93,6 +95,18 @@ function passingOrigin() {
 const first = <T>(list: readonly T[]): T => list[0] ?? assert.fail('nothing was passed')
 
 describe('requests passed to a host', () => {
+  it('every other server with a replica is asked, once each time that this one falls out', () => {
+    const { passing, told } = origin()
+    passing.begin()
+    passing.begin()
+    passing.end()
+    passing.begin()
+    assert.deepEqual(
+      told.map(({ to, kind }) => [to, kind]),
+      [a, b, a, b].map((server) => [server, 'host.find']),
+    )
+  })
+
   it('wait until a server offers, is connected in that run, and knows the whole size; the lowest id is the host', () => {
     const { passing, connect, offer, submit, sent, links } = origin()
     passing.begin()
