@@ -3,11 +3,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { limits } from '../../agent/limits.ts'
 import { type Asked, Directed } from './directed.ts'
-import type { SimServer } from './server.ts'
+import { forScenarios } from './mutations.ts'
+import type { SimServer, Tampering } from './server.ts'
 
 /** Its disk fails: it stays out of the set for the rest of its run. */
-async function withoutDisk(index: number, count = 3): Promise<Directed> {
-  const cluster = await new Directed(count).begin()
+async function withoutDisk(index: number, tampering: Tampering = {}): Promise<Directed> {
+  const cluster = await new Directed(3, 1, tampering).begin()
   cluster.server(index).disk.fault = 'fail'
   const touch = cluster.write(cluster.attach(index), 0, 99)
   cluster.until('its write went on elsewhere', () => touch.answer === null)
@@ -149,22 +150,32 @@ describe('a host that goes', () => {
   })
 })
 
+/** The client's write is held up on the link while the client goes, tries elsewhere, and writes something newer. */
+async function lateWrite(tampering: Tampering): Promise<Directed> {
+  const cluster = await withoutDisk(2, tampering)
+  const client = cluster.attach(2)
+  const mend = cut(cluster, cluster.server(0), cluster.server(2))
+  cluster.write(client, 4096, 66)
+  cluster.pass(300)
+  client.detach()
+  const newer = cluster.write(cluster.attach(0), 4096, 77)
+  cluster.until('the newer one is done', () => newer.answer === null)
+  mend()
+  cluster.pass(5_000)
+  const seen = cluster.read(cluster.attach(1), 4096)
+  cluster.until('it is read', () => seen.answer === null)
+  assert.equal(seen.first, 77, 'the older write was executed over the newer one')
+  return cluster
+}
+
 describe('W9: who may still start', () => {
   it('not a write that was on its way while its client went, tried elsewhere and wrote something newer', async () => {
-    const cluster = await withoutDisk(2)
-    const client = cluster.attach(2)
-    const mend = cut(cluster, cluster.server(0), cluster.server(2))
-    cluster.write(client, 4096, 66)
-    cluster.pass(300)
-    client.detach()
-    const newer = cluster.write(cluster.attach(0), 4096, 77)
-    cluster.until('the newer one is done', () => newer.answer === null)
-    mend()
-    cluster.pass(5_000)
-    const seen = cluster.read(cluster.attach(1), 4096)
-    cluster.until('it is read', () => seen.answer === null)
-    assert.equal(seen.first, 77)
+    const cluster = await lateWrite({})
     assert.ok(cluster.volume(0).service.hosting.counters.dropped > 0, 'it came, and was not started')
+  })
+
+  it(`broken on purpose, a server ${forScenarios.passed.what}: that is found out`, async () => {
+    await assert.rejects(lateWrite(forScenarios.passed.tampering), /over the newer one/)
   })
 
   it('not a write that waited at the host while its origin fell silent; it is told so, and passed again', async () => {

@@ -77,6 +77,17 @@ function onReplicas(change: (replica: ReplicaStore, world: EngineWorld) => Parti
   }
 }
 
+/** Answers a server's question about its writes in the peer's place: all became of one kind. */
+const outcomes = (outcome: 'applied' | 'barred'): Tampering =>
+  onLinks((_, message, pretend) => {
+    if (!isControl(message, 'outcome.ask')) return 'send'
+    // The body of that kind.
+    const body = message.body as { volume: string; writes: { number: number }[] }
+    const writes = body.writes.map(({ number }) => ({ number, outcome }))
+    pretend({ type: 'control', kind: 'outcome.answer', body: { ...body, writes } })
+    return 'swallow'
+  })
+
 const withoutMarks = (facts: RegionFacts): RegionFacts => ({ ...facts, marked: false, grade: 'sound' })
 
 export const mutations: readonly Mutation[] = [
@@ -89,6 +100,30 @@ export const mutations: readonly Mutation[] = [
       pretend({ type: 'written', volumeKey, session, numbers: [number] })
       return 'send'
     }),
+  },
+  {
+    rule: 'W1, C6',
+    what: 'acknowledges what it has only passed to its host',
+    tampering: onLinks((_, message, pretend) => {
+      if (message.type !== 'pass' || message.kind === 'read') return 'send'
+      const { volumeKey, session, request } = message
+      const answer = { volumeKey, session, request, sentMs: 0, lengthBytes: 0, chunks: [] } as const
+      pretend({ type: 'passed', outcome: 'done', ...answer })
+      return 'send'
+    }),
+    faults: { isolate: 1, 'disk-fail': 2 },
+  },
+  {
+    rule: 'W8',
+    what: 'starts writes again that were done before their server fell out',
+    tampering: outcomes('barred'),
+    faults: { 'disk-fail': 1 },
+  },
+  {
+    rule: 'W8, C7',
+    what: 'acknowledges writes that nobody had when their server fell out',
+    tampering: outcomes('applied'),
+    faults: { isolate: 1 },
   },
   {
     rule: 'W2, P5',
@@ -143,6 +178,16 @@ export const mutations: readonly Mutation[] = [
 
 /** What no short history shows: the scenarios that were written for the rule must find it out. */
 export const forScenarios = {
+  passed: {
+    rule: 'W9',
+    what: 'says of everything that it passes that it is just being sent',
+    tampering: onLinks((_, message, pretend) => {
+      void pretend
+      // Messages are built for one sending: nobody else looks at this one.
+      if (message.type === 'pass') Object.assign(message, { heardMs: 2 ** 40 })
+      return 'send'
+    }),
+  },
   space: {
     rule: 'C8',
     what: 'executes a write although another server has not set space aside for it',
