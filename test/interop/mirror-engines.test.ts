@@ -1,10 +1,8 @@
 /** Who sends what to whom: the engines of both servers, seen from outside by what they count and what their disks hold. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { inspectStore } from '../../agent/store/inspect.ts'
 import { type ServerName, type TestLab, withLab } from '../kit/lab.ts'
 import { connectNbd } from '../kit/nbd-client.ts'
-import { memberNamed } from '../lab/state.ts'
 
 const blockBytes = 4096
 const MiB = 1024 * 1024
@@ -40,18 +38,6 @@ async function mustRead(lab: TestLab, name: ServerName, first: number, count: nu
   }
 }
 
-/** Reads a replica behind its agent's back. */
-function onDisk(lab: TestLab, name: ServerName, offsetBytes: number, lengthBytes: number): Buffer {
-  const inspection = inspectStore(memberNamed(lab.state, name).dir)
-  try {
-    const [replica] = inspection.replicas
-    assert.ok(replica !== undefined, `${name} holds no replica`)
-    return Buffer.from(replica.readBlocks(offsetBytes, lengthBytes))
-  } finally {
-    inspection.close()
-  }
-}
-
 test('each server has a mirror engine, and the one whose client writes sends a copy of each request', async (t) => {
   await withLab({ witness: true }, async (lab) => {
     const before = { a: await mirrored(lab, 'a'), b: await mirrored(lab, 'b') }
@@ -73,7 +59,7 @@ test('each server has a mirror engine, and the one whose client writes sends a c
       async () => {
         for (const name of ['a', 'b'] as const) {
           const place = 3 * (MiB + blockBytes)
-          const found = onDisk(lab, name, place, 2 * blockBytes)
+          const found = lab.onDisk(name, place, 2 * blockBytes)
           const expected = Buffer.alloc(2 * blockBytes)
           pattern(3, 5000).copy(expected, 512)
           assert.deepEqual(found, expected, `the disk of ${name}`)

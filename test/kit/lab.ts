@@ -10,6 +10,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Event } from '../../agent/contract/events.ts'
 import type { DeletedVolumeStatus, Status, VolumeStatus } from '../../agent/contract/status.ts'
 import { type Headline, headlineOf } from '../../agent/contract/words.ts'
+import { inspectStore } from '../../agent/store/inspect.ts'
 import type { Answer } from '../lab/answer.ts'
 import { messageOf } from '../lab/answer.ts'
 import { eventsOf, setFault, statusOf } from '../lab/api.ts'
@@ -24,6 +25,8 @@ import { until } from './until.ts'
 export interface LabOptions {
   readonly witness?: boolean
   readonly sizeBytes?: number
+  /** Storage servers: a, b and, with 3, c. */
+  readonly servers?: 2 | 3
   /** Storage folders of each server beside its main one: disk1, disk2… */
   readonly folders?: number
   /** Where members live who do not live on loopback (test/lab/layout.ts). */
@@ -65,7 +68,7 @@ export async function withLab(options: LabOptions, use: (lab: TestLab) => Promis
     state = await up(
       {
         dir,
-        servers: 2,
+        servers: options.servers ?? 2,
         witness: options.witness ?? true,
         sizeBytes: options.sizeBytes ?? 64 * MiB,
         volume: 'disk',
@@ -95,7 +98,9 @@ const lastWords = (state: LabState): string =>
     .join('\n')
 
 export type ServerName = 'a' | 'b'
-type MemberName = ServerName | 'witness'
+/** Of a lab with three servers, too. */
+export type AnyServer = ServerName | 'c'
+type MemberName = AnyServer | 'witness'
 
 export class TestLab {
   readonly state: LabState
@@ -112,11 +117,11 @@ export class TestLab {
     return this.state.volume.sizeBytes
   }
 
-  uri(name: ServerName): string {
+  uri(name: AnyServer): string {
     return tcpUri(memberNamed(this.state, name), this.state.volume.name)
   }
 
-  unixUri(name: ServerName): string {
+  unixUri(name: AnyServer): string {
     return unixUri(memberNamed(this.state, name), this.state.volume.name)
   }
 
@@ -149,6 +154,18 @@ export class TestLab {
     must(await equal(this.state))
   }
 
+  /** Bytes of a replica in the main storage folder, read behind its agent's back. */
+  onDisk(name: AnyServer, offsetBytes: number, lengthBytes: number): Buffer {
+    const inspection = inspectStore(memberNamed(this.state, name).dir)
+    try {
+      const [replica] = inspection.replicas
+      if (replica === undefined) throw new Error(`${name} holds no replica`)
+      return Buffer.from(replica.readBlocks(offsetBytes, lengthBytes))
+    } finally {
+      inspection.close()
+    }
+  }
+
   equal(): Promise<Answer> {
     return equal(this.state)
   }
@@ -157,18 +174,23 @@ export class TestLab {
     return statusOf(memberNamed(this.state, name))
   }
 
-  async volume(name: ServerName): Promise<VolumeStatus> {
-    const found = (await this.status(name)).volumes.find((volume) => volume.name === this.state.volume.name)
+  volume(name: AnyServer): Promise<VolumeStatus> {
+    return this.#volumeAt(name)
+  }
+
+  async #volumeAt(name: string): Promise<VolumeStatus> {
+    const { volumes } = await statusOf(memberNamed(this.state, name))
+    const found = volumes.find((volume) => volume.name === this.state.volume.name)
     if (found === undefined) throw new Error(`${name} knows no volume "${this.state.volume.name}"`)
     return found
   }
 
-  async headline(name: ServerName): Promise<Headline> {
+  async headline(name: AnyServer): Promise<Headline> {
     return headlineOf(await this.volume(name))
   }
 
   /** Waits until this one server says so. */
-  async waitAt(name: ServerName, headline: Headline, limitMs = stepMs): Promise<void> {
+  async waitAt(name: AnyServer, headline: Headline, limitMs = stepMs): Promise<void> {
     await until(`${headline} at ${name}`, limitMs, async () => (await this.headline(name)) === headline)
   }
 
@@ -176,8 +198,8 @@ export class TestLab {
   async stays(headline: Headline, forMs: number): Promise<void> {
     const endMs = performance.now() + forMs
     while (performance.now() < endMs) {
-      for (const name of ['a', 'b'] as const) {
-        const said = await this.headline(name)
+      for (const { name } of this.state.servers) {
+        const said = headlineOf(await this.#volumeAt(name))
         if (said !== headline) throw new Error(`${name} says ${said}, not ${headline} any more`)
       }
       await sleep(50)

@@ -26,9 +26,9 @@ const timeout = (seconds: string): OptionShape => ({
 export const commands = {
   up: {
     words: ['DIR'],
-    help: 'start servers a and b with one shared disk, wait until it is Protected, print one JSON line',
+    help: 'start servers a and b (and c) with one shared disk, wait until it is Protected, print one JSON line',
     options: {
-      servers: { type: 'string', default: '2', value: 'N', help: 'storage servers: 2 (3 is not built yet)' },
+      servers: { type: 'string', default: '2', value: 'N', help: 'storage servers: 2 or 3 (the third is c)' },
       witness: { type: 'boolean', default: false, help: 'add a witness; without it a is preferred' },
       size: { type: 'string', default: '1G', value: 'SIZE', help: 'size of the disk, as 512M or 1G' },
       volume: { type: 'string', default: 'disk', value: 'NAME', help: 'its name' },
@@ -39,7 +39,7 @@ export const commands = {
   },
   kill: {
     words: ['DIR', 'SERVER'],
-    help: 'send a signal to a server (a, b or witness); waits for its end when the signal ends it',
+    help: 'send a signal to a server (a, b, c or witness); waits for its end when the signal ends it',
     options: { signal: { type: 'string', default: 'KILL', value: 'NAME', help: 'KILL, TERM, STOP, CONT…' } },
   },
   start: {

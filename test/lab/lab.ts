@@ -94,8 +94,8 @@ export async function up(request: LabRequest, options: UpOptions): Promise<LabSt
 
 async function upOnce(request: LabRequest, options: UpOptions): Promise<LabState> {
   const { limitMs, giveUp } = options
-  if (request.servers !== 2) {
-    throw new CouldNot(`--servers ${request.servers}: only 2 servers can mirror each other so far`)
+  if (request.servers !== 2 && request.servers !== 3) {
+    throw new CouldNot(`--servers ${request.servers}: 2 or 3 servers can mirror each other`)
   }
   if (await labExists(request.dir)) {
     throw new CouldNot(`there is a lab in ${request.dir} already: use start, or down to remove it`)
