@@ -149,7 +149,7 @@ describe('a broken copy of the code is found', () => {
     ],
     [
       'what was put off is not yielded after the grant',
-      one,
+      stale,
       /^P2/,
       [permission('    this.#yieldOver(peer, ask.firstBlock, ask.lastBlock)\n', '')],
     ],
