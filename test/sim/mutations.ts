@@ -128,7 +128,12 @@ export const mutations: readonly Mutation[] = [
   {
     rule: 'W2, P5',
     what: 'takes permission without asking',
-    tampering: answered('police.ask', 'police.grant', {}),
+    tampering: onLinks((_, message, pretend) => {
+      if (!isControl(message, 'police.ask')) return 'send'
+      const ask = message.body as { time: number }
+      pretend({ type: 'control', kind: 'police.grant', body: { ...ask, asked: ask.time } })
+      return 'swallow'
+    }),
   },
   {
     rule: 'W4',
