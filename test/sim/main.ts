@@ -1,6 +1,7 @@
 /**
  * Runs simulated histories: `--seed N [--story] [--messages]` one, `--from A --count N [--resume FILE]` many. Ends with 1
- * when one was bad.
+ * when one was bad. `--until-bad` ends at the first bad one and tells it as a line of JSON; `--faults JSON` sets the
+ * weather (kind: weight) instead of the seed's own.
  */
 import { parseArgs } from 'node:util'
 import { type SimOptions, type SimResult, simulate } from './cluster.ts'
@@ -20,6 +21,8 @@ const { values } = parseArgs({
     servers: { type: 'string' },
     operations: { type: 'string' },
     mishap: { type: 'string' },
+    faults: { type: 'string' },
+    'until-bad': { type: 'boolean', default: false },
   },
 })
 
@@ -27,7 +30,7 @@ const { values } = parseArgs({
 const saveMs = 1_000
 
 function options(seed: number): SimOptions {
-  const { servers, operations, mishap, story, messages, short } = values
+  const { servers, operations, mishap, faults, story, messages, short } = values
   if (mishap !== undefined && !isMishapKind(mishap)) throw new Error(`there is no mishap "${mishap}"`)
   return {
     seed,
@@ -37,6 +40,7 @@ function options(seed: number): SimOptions {
     ...(servers === undefined ? {} : { servers: Number(servers) }),
     ...(operations === undefined ? {} : { operations: Number(operations) }),
     ...(mishap === undefined ? {} : { mishap }),
+    ...(faults === undefined ? {} : { faults: JSON.parse(faults) }),
   }
 }
 
@@ -70,6 +74,9 @@ async function many(progress: Progress): Promise<void> {
     const seed = progress.next
     const result = await simulate(options(seed))
     add(progress, result)
+    if (result.problems.length > 0 && values['until-bad']) {
+      return console.log(JSON.stringify({ seed, problems: result.problems.slice(0, 3) }))
+    }
     if (result.problems.length > 0) show(result)
     const done = progress.next - progress.from
     if (!quiet && done % 100 === 0) console.log(`${done} histories, ${progress.bad.length} bad`)
