@@ -6,7 +6,8 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import { type Mutant, mutants } from './edits.ts'
+import { mutants } from './edits.ts'
+import type { Mutant } from './kind.ts'
 import { judge, type Verdict } from './mutant.ts'
 
 const { values } = parseArgs({

@@ -4,7 +4,7 @@ import { cp, readFile, symlink, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { z } from 'zod'
 import { inFolder } from '../../kit/folder.ts'
-import type { Edit, Mutant } from './edits.ts'
+import type { Edit, Mutant } from './kind.ts'
 
 const project = join(import.meta.dirname, '..', '..', '..')
 
