@@ -39,6 +39,7 @@ const eventNames: Record<VolumeEvent | 'created', EventKind> = {
   created: 'volume-created',
   serving: 'volume-serving',
   waiting: 'volume-waiting',
+  hosted: 'volume-hosted',
   left: 'server-left',
   joined: 'server-joined',
   'split-brain': 'split-brain-found',
@@ -157,11 +158,11 @@ class Agent {
       digest,
       servers: () => hub.known().flatMap((server) => (server.id === null ? [] : [server.id])),
       event: (kind, volume, details) => {
-        const { server, ...others } = details
+        const { server, through, ...others } = details
         this.#eventLog.append(eventNames[kind], {
           volume,
           server: server === undefined ? null : nameOf(server),
-          details: others,
+          details: through === undefined ? others : { ...others, through: nameOf(through) ?? 'another server' },
         })
       },
       folderFailed: ({ name, path }) => {

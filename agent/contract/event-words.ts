@@ -57,6 +57,10 @@ export function eventWords(event: Event): EventWords {
       return say('good', `${volume} is served here.`)
     case 'volume-waiting':
       return say('trouble', `${volume} waits, to protect its data.`)
+    case 'volume-hosted': {
+      const through = event.details.through ?? 'another server'
+      return say('plain', `Computers that use ${volume} at ${server} work through ${through}.`)
+    }
     case 'server-left': {
       const reason = reasons[String(event.details.reason ?? '')]
       const because = reason === undefined ? '' : ` because ${reason}`

@@ -15,6 +15,7 @@ export const eventKind = z.enum([
   'snapshot-deleted',
   'volume-serving',
   'volume-waiting',
+  'volume-hosted', // computers at this server are served through another one; details.through: its name
   'server-left', // a replica left the in-sync set; details.reason as in replicaStatus
   'server-joined', // a replica is in sync again; details.movedBytes, details.durationMs
   'resync-started',

@@ -1,4 +1,5 @@
 import type { ServerId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import type { Volume } from './volume.ts'
 import type { VolumeEvent } from './world.ts'
 
@@ -9,6 +10,8 @@ export class People {
   readonly absences = new Map<ServerId, { readonly reason: string; readonly sinceMs: number }>()
   /** As they were told last. */
   #waiting = ''
+  /** Since when it waits without a host, monotonic; null: it does not. */
+  #unhostedMs: number | null = null
 
   constructor(volume: Volume) {
     this.#volume = volume
@@ -26,11 +29,26 @@ export class People {
 
   /** Serving and waiting change also by time alone (leases), so it is looked at again and again. */
   look(): void {
-    const { member, world } = this.#volume
-    const waiting = member.waiting()
+    const { world } = this.#volume
+    const waiting = this.#waitsFor()
     if (waiting === this.#waiting) return
+    const host = this.#volume.service.passing.via
     this.#waiting = waiting
-    if (waiting !== 'none' && waiting !== 'forming') world.event('waiting', { for: waiting })
+    if (host !== null) world.event('hosted', { server: world.self, through: host })
+    else if (waiting !== 'none' && waiting !== 'forming') world.event('waiting', { for: waiting })
     world.changed()
+  }
+
+  /** What its clients wait for: whoever finds a host within a lease has not waited for anything that people need to know. */
+  #waitsFor(): string {
+    const { member, service, world } = this.#volume
+    const { isOn, via } = service.passing
+    if (!isOn || via !== null) {
+      this.#unhostedMs = null
+      return via === null ? member.waiting() : `through ${via}`
+    }
+    const nowMs = world.clock.monotonicMs()
+    this.#unhostedMs ??= nowMs
+    return nowMs - this.#unhostedMs > limits.leaseMs ? member.waiting() : 'forming'
   }
 }

@@ -10,6 +10,7 @@ export type VolumeEvent =
   | 'joined'
   | 'serving'
   | 'waiting'
+  | 'hosted'
   | 'split-brain'
   | 'register-alarm'
   | 'older-store'

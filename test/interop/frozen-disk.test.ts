@@ -166,6 +166,7 @@ test(
   async (t) => {
     await withLab({ witness: true, prepare, undo }, async (lab) => {
       const client = await connectNbd(lab.uri('b'))
+      const stalled = await connectNbd(lab.uri('a'))
       try {
         await client.write(0, block(1))
         await client.flush()
@@ -204,6 +205,7 @@ test(
           await watched(t, lab, async () => {
             await freeze(lab, 15)
             const beganMs = performance.now()
+            const atStalled = stalled.write(5 * MiB, block(6))
             await within(
               'a write and its flush',
               20_000,
@@ -222,6 +224,11 @@ test(
             const nextMs = performance.now()
             await within('the next write', 3_000, client.write(4 * MiB, block(5)))
             assert.ok(performance.now() - nextMs < 1_000, 'the next write waited too')
+            // And so do those of the stalled server, through its peer: also what its disk has under way (C6, W8).
+            await within('the write at the stalled server', 1_000, atStalled)
+            assert.equal((await lab.volume('a')).via, 'b')
+            const found = await within('a read at the stalled server', 1_000, stalled.read(3 * MiB, 4096))
+            assert.equal(Buffer.compare(found, block(4)), 0)
             await lab.wait('Protected')
           })
           await client.flush()
@@ -230,6 +237,7 @@ test(
         })
       } finally {
         client.destroy()
+        stalled.destroy()
       }
     })
   },
@@ -244,7 +252,7 @@ async function quiet(lab: TestLab): Promise<void> {
 async function readsAt(lab: TestLab, name: 'a' | 'b'): Promise<void> {
   const client = await connectNbd(lab.uri(name))
   try {
-    for (const fill of [1, 2, 3, 4, 5]) {
+    for (const fill of [1, 2, 3, 4, 5, 6]) {
       const found = await client.read((fill - 1) * MiB, 4096)
       assert.equal(Buffer.compare(found, block(fill)), 0, `block ${fill} is not what was written`)
     }

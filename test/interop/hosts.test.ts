@@ -72,6 +72,8 @@ async function failedDisk(t: TestContext, lab: TestLab): Promise<void> {
   for (const name of both) await goesOn(load, name)
   assert.equal((await lab.volume('b')).via, 'a')
   assert.equal((await lab.volume('a')).via, null)
+  const told = (await lab.events('b')).findLast(({ kind }) => kind === 'volume-hosted' || kind === 'volume-waiting')
+  assert.deepEqual([told?.kind, told?.server, told?.details.through], ['volume-hosted', 'b', 'a'])
   await everyKind(lab)
   for (const name of both) await goesOn(load, name)
   assert.deepEqual([load.report('b').lost, load.report('b').refusals], [0, []], 'before its agent is ended')

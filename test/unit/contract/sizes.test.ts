@@ -110,7 +110,11 @@ test('moments of today have the time, others their day', () => {
 test('every kind of event has a sentence, with and without its details', () => {
   for (const kind of eventKind.options) {
     for (const [volume, server, details] of [
-      ['office', 'nas-2', { reason: 'disk-full', movedBytes: 3.1e9, durationMs: 61_000, why: 'the link was lost' }],
+      [
+        'office',
+        'nas-2',
+        { reason: 'disk-full', movedBytes: 3.1e9, durationMs: 61_000, why: 'the link was lost', through: 'nas-1' },
+      ],
       [null, null, {}],
       ['office', null, { reason: 7, movedBytes: 'x', durationMs: '', why: 1 }],
     ] as const) {
