@@ -209,8 +209,11 @@ export class Forming {
 
 /** C2: in every region some member is not lossy, or a member had opened this very configuration before. */
 export function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerId, Tell>): boolean {
-  for (const tell of tells.values()) if (tell.openedId === configuration.id) return true
-  const lossyRanges = [...tells.values()].map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
+  // C12: an older copy opened it before it lost what was written then; it counts where there is nobody else.
+  const all = [...tells.values()]
+  const counting = all.some(({ older }) => older !== true) ? all.filter(({ older }) => older !== true) : all
+  if (counting.some(({ openedId }) => openedId === configuration.id)) return true
+  const lossyRanges = all.map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
   const [first = [], ...rest] = lossyRanges
   return rest.reduce<readonly RegionRange[]>(intersection, first).length === 0
 }

@@ -336,7 +336,7 @@ export class Member {
       const { configuration } = session
       const opened = { epoch: configuration.epoch, id: configuration.id, inSync: configuration.inSync }
       this.#recording = { stop, sinceMs: this.world.silence.turnedMs }
-      this.world.record.save({ opened, resyncBegun: false, peers: this.stores.list() }, (failure) => {
+      this.world.record.save({ opened, older: false, resyncBegun: false, peers: this.stores.list() }, (failure) => {
         if (stop === this.#stops) this.#recording = null
         if (failedOrStale(failure !== null)) return
         this.#phase = 'recorded'

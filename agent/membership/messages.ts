@@ -33,6 +33,8 @@ export const tellSchema = z.object({
   /** Id of the configuration that it last opened; null before the first. */
   openedId: configurationField.nullable(),
   doubts: z.array(doubtSchema).max(20_000),
+  /** C12: its lossy regions are an older copy: they lack also what was flushed. */
+  older: z.boolean().optional(),
   names: z.array(writeNameSchema).max(20_000),
   /** Its Lamport clock. */
   time: count,

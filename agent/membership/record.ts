@@ -33,6 +33,8 @@ export const volumeRecordSchema = z.object({
   word: z.object({ joiner: idText.transform((text) => serverId(text)) }).nullable(),
   /** E6: a resync has begun to change this replica since it was last in sync. */
   resyncBegun: z.boolean(),
+  /** C12: what lies here came back older than it was, and has not been made equal to anybody's since. */
+  older: z.boolean().default(false),
   /** C12. At most the servers with a replica, without this one. */
   peers: z.array(peerStoreSchema).max(limits.replicas).default([]),
 })

@@ -3,7 +3,8 @@
  *
  * Per region only members of the best grade count. Where all of them are sound, the names of unconfirmed writes decide,
  * block by block: whoever applied the latest write there has all earlier ones too (W3). Where the best grade is torn or
- * lossy, the lowest server id of that grade wins the whole region.
+ * lossy, the lowest server id of that grade wins the whole region. What is lossy in an older copy of a store (C12) lacks
+ * flushed writes too, and so is worse than what a power cut has left.
  */
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
@@ -21,7 +22,11 @@ export interface ToldName {
 export interface Told {
   readonly doubts: readonly { readonly first: number; readonly last: number; readonly grade: Exclude<Grade, 'sound'> }[]
   readonly names: readonly ToldName[]
+  /** Its store came back older than it was. */
+  readonly older?: boolean | undefined
 }
+
+type Standing = Grade | 'older'
 
 /** Bytes that `source` gives to all `targets`; within one region, whole blocks. */
 export interface SettlePiece {
@@ -31,7 +36,7 @@ export interface SettlePiece {
   readonly lengthBytes: number
 }
 
-const rank: Record<Grade, number> = { sound: 0, torn: 1, lossy: 2 }
+const rank: Record<Standing, number> = { sound: 0, torn: 1, lossy: 2, older: 3 }
 
 /** @param sizeBytes the volume's size: the last region may be short */
 export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: number): SettlePiece[] {
@@ -45,7 +50,7 @@ export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: numb
   return pieces
 }
 
-type Grades = Map<number, Map<ServerId, Grade>>
+type Grades = Map<number, Map<ServerId, Standing>>
 
 function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, regionCount: number): Grades {
   const grades: Grades = new Map()
@@ -53,8 +58,8 @@ function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, regionCount: number)
     for (const doubt of told.doubts) {
       const last = Math.min(doubt.last, regionCount - 1)
       for (let region = doubt.first; region <= last; region += 1) {
-        const ofRegion = grades.get(region) ?? new Map<ServerId, Grade>()
-        ofRegion.set(server, doubt.grade)
+        const ofRegion = grades.get(region) ?? new Map<ServerId, Standing>()
+        ofRegion.set(server, doubt.grade === 'lossy' && told.older === true ? 'older' : doubt.grade)
         grades.set(region, ofRegion)
       }
     }
@@ -66,10 +71,10 @@ function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, regionCount: number)
 function settleDoubtful(
   region: number,
   members: readonly ServerId[],
-  grades: ReadonlyMap<ServerId, Grade>,
+  grades: ReadonlyMap<ServerId, Standing>,
   sizeBytes: number,
 ): SettlePiece[] {
-  const gradeOf = (server: ServerId): Grade => grades.get(server) ?? 'sound'
+  const gradeOf = (server: ServerId): Standing => grades.get(server) ?? 'sound'
   const best = Math.min(...members.map((server) => rank[gradeOf(server)]))
   const source = members.find((server) => rank[gradeOf(server)] === best)
   if (source === undefined) return []

@@ -55,7 +55,7 @@ export function plan(request: CreateRequest, newId: () => string): Configuration
 
 /** @returns the record of a replica that is prepared: it serves nothing until the register is known to exist. */
 export function preparedRecord(configuration: Configuration): VolumeRecord {
-  return { known: configuration, opened: null, prepared: true, word: null, resyncBegun: false, peers: [] }
+  return { known: configuration, opened: null, prepared: true, word: null, resyncBegun: false, older: false, peers: [] }
 }
 
 /** Collects the answers of the servers that prepare. */

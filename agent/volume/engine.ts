@@ -208,11 +208,29 @@ export class Engine implements LinkEvents, BlockDevices {
       found: store.foundCommitCount,
       commits: () => store.commitCount,
       doubtAll: (count, done) =>
-        store.doubtAll(count, (failure) => {
-          // Of the other volumes there, too: what they told of themselves holds no more.
-          if (failure === null) doubted(count)
-          done(failure !== null)
+        // First, so that no crash leaves it in doubt without saying why: its doubt is worse than a power cut's.
+        this.#rememberOlder(folder, (failed) => {
+          if (failed) return done(true)
+          store.doubtAll(count, (failure) => {
+            // Of the other volumes there, too: what they told of themselves holds no more.
+            if (failure === null) doubted(count)
+            done(failure !== null)
+          })
         }),
+    }
+  }
+
+  /** C12: every volume in that folder is an older copy, durably. */
+  #rememberOlder(folder: OpenFolder, done: (failed: boolean) => void): void {
+    const volumes = [...this.volumes.values()].filter(({ world }) => this.#folderOf.get(world.volumeId) === folder)
+    let left = volumes.length
+    let failed = false
+    for (const { world } of volumes) {
+      world.record.save({ older: true }, (failure) => {
+        failed ||= failure !== null
+        left -= 1
+        if (left === 0) done(failed)
+      })
     }
   }
 

@@ -8,6 +8,7 @@ export function tellOf(volume: Volume): Tell {
   return {
     openedId: volume.world.record.value.opened?.id ?? null,
     doubts: doubts(volume),
+    older: volume.world.record.value.older,
     names: names(volume),
     time: volume.lamport.now,
   }

@@ -43,7 +43,7 @@ export class Directed {
     this.story = new Story(this.world, true)
     const calm = { minMs: 0.05, maxMs: 0.5, spike: 0, spikeMs: 0, loss: 0 }
     this.network = new Network(this.world, calm, (words) => this.problems.push(words))
-    const names = [...'abc'.slice(0, count), 'w']
+    const names = [...'abcde'.slice(0, count), 'w']
     const ids = names.map((_, index) => String(index + 1).repeat(32) as ServerId) // 32 hex digits, as an identity has
     const { world, network, story } = this
     const parts = { world, network, story, servers: ids, tampering: this.#filter(tampering), changed: () => undefined }

@@ -136,6 +136,7 @@ export class Parties {
         prepared: false,
         word: null,
         resyncBegun: false,
+        older: false,
         peers: [],
       }
       this.all.push(this.#make(idOf(index), 1, value, new TimedRecords(this.clock)))

@@ -29,6 +29,7 @@ describe('recording an opened session (E8)', () => {
       prepared: false,
       word: null,
       resyncBegun: false,
+      older: false,
       peers: [],
     })
     const world = {
