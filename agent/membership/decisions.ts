@@ -28,13 +28,14 @@ export class Decisions {
   readonly #world: MemberWorld
   readonly #host: MemberHost
   readonly #decider: Decider
-  #lastReadMs: number
+  /** When the register is looked at next, if it can be reached then. */
+  #readAtMs: number
 
   constructor(world: MemberWorld, host: MemberHost, decider: Decider) {
     this.#world = world
     this.#host = host
     this.#decider = decider
-    this.#lastReadMs = world.clock.monotonicMs()
+    this.#readAtMs = world.clock.monotonicMs() + limits.registerReadMs
     this.removal = new Removal(world, (server) => host.owedByMs(server))
     this.proposer = new Proposer(world.arbiter, world.clock, (words) => {
       world.log.error({ volume: world.volumeId, words }, 'the register is not to be believed (E11)')
@@ -104,11 +105,20 @@ export class Decisions {
   /** E5: also a server that serves alone asks now and then whether it was superseded. */
   lookAtRegister(): void {
     const now = this.#world.clock.monotonicMs()
-    if (now - this.#lastReadMs <= limits.registerReadMs || this.proposer.busy) return
-    this.#lastReadMs = now
+    if (now < this.#readAtMs || this.proposer.busy || !this.proposer.reachable()) return
+    this.#readAtMs = now + limits.registerReadMs
     this.proposer.read(this.#decider.known, (current) => {
       if (current !== null) this.#decider.learn(current)
     })
+  }
+
+  /**
+   * E2, C2: a session has opened. A decision that was stored and whose answer nobody heard is best learned now, while all
+   * copies are sound: it may have left out the only one that will be sound later.
+   */
+  sessionOpened(): void {
+    this.#readAtMs = this.#world.clock.monotonicMs()
+    this.lookAtRegister()
   }
 
   /** The same set again under a new id and epoch: that wins, or shows what did (E2). */

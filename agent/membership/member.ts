@@ -361,6 +361,7 @@ export class Member {
       this.#openedInThisRun = true
       this.#host.sessionOpened(session)
       this.#host.tellPeople('serving', {})
+      this.decisions.sessionOpened()
     }
     // E3: not before the leases of those who are no longer in the set have run out.
     const waitMs = this.decisions.removal.barrierMs(session.configuration)

@@ -250,6 +250,7 @@ describe('creating a volume', () => {
       prepared: true,
       word: null,
       resyncBegun: false,
+      older: false,
       peers: [],
     })
   })
