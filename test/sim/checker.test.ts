@@ -45,6 +45,7 @@ const good: Record<string, string> = {
   'kept through a power loss': 'w1 W1 w2 W2 x r2',
   'answered after a loss, done and replaced before it': 'w1 w2 W2 f x W1 r2',
   'a read that began before a loss may show what stood then': 'w1 W1 b1 w2 W2 f x e1 r2',
+  'lost twice, what was written since the first': 'w1 W1 f w2 W2 x w3 W3 x m12312312',
   'lost twice': 'w1 W1 f w2 W2 x r1 w3 W3 x m13131313',
 }
 const bad: Record<string, string> = {
@@ -62,6 +63,8 @@ const bad: Record<string, string> = {
   'an acknowledged write gone without a power loss': 'w1 W1 w2 W2 r1',
   'an unanswered write that happens twice': 'w1 w2 W2 r1 w3 W3 r3 r1',
   'begun before a loss, seen first after its answer and after another value': 'w2 W2 f w1 x W1 r2 r1',
+  'lost at first, back after a second loss': 'w1 W1 f w2 W2 x r1 x r2',
+  'kept at first, lost by a second loss': 'w1 W1 f w2 W2 x r2 x r1',
   'flushed, lost nothing, then lost': 'w1 W1 x w2 W2 f x r1',
 }
 

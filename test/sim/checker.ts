@@ -7,34 +7,20 @@
  * A request without an answer may have happened at any later instant, or never. When every replica that counted lost
  * power, each sector shows afterwards some value that no durable one had replaced (W4), the same for everybody.
  */
+import {
+  type BlockOperation,
+  type BlockWrite,
+  type Instant,
+  type Judged,
+  open,
+  Search,
+  tooHard,
+  wordsFor,
+} from './order-search.ts'
+
 export const blockBytes = 4096
 export const sectorBytes = 512
 export const sectorsPerBlock = blockBytes / sectorBytes
-
-/** Instants count up in the one process that drives all clients. */
-export type Instant = number
-
-interface BlockWrite {
-  readonly kind: 'write'
-  readonly begin: Instant
-  /** Infinity: no answer came. */
-  end: Instant
-  readonly first: number
-  readonly last: number
-  readonly stamp: number
-  durable: boolean
-}
-
-interface BlockRead {
-  readonly kind: 'read'
-  readonly begin: Instant
-  readonly end: Instant
-  readonly first: number
-  /** One stamp per sector, from `first` on. */
-  readonly stamps: readonly number[]
-}
-
-type BlockOperation = BlockWrite | BlockRead
 
 export interface Violation {
   readonly block: number
@@ -52,10 +38,6 @@ interface Loss {
   /** Writes acknowledged after this instant are still held by somebody who kept power since. */
   readonly upTo: Instant
 }
-
-/** Search steps for one block; beyond it the block counts as not judged. */
-const mostSteps = 300_000
-const tooHard = 'too hard to judge'
 
 export class History {
   #now: Instant = 1
@@ -189,17 +171,27 @@ export class History {
       const words = judgeEra(operations, from, until, candidates)
       if (words !== null) return words
       if (loss === null) return null
-      candidates = this.#candidates(operations, loss, candidates)
+      candidates = this.#candidates(operations, from, loss, candidates)
       from = loss.at
     }
     return null
   }
 
-  /** Which stamps each sector may show after a loss. */
-  #candidates(operations: readonly BlockOperation[], loss: Loss, before: ReadonlySet<number>[] | null) {
+  /**
+   * Which stamps each sector may show after a loss. What stood at the end of an earlier one was made equal and durable
+   * before anybody opened again (C2, E9), so only what was written since can be lost now, and what that earlier loss took
+   * does not come back.
+   */
+  #candidates(
+    operations: readonly BlockOperation[],
+    from: Instant,
+    loss: Loss,
+    before: ReadonlySet<number>[] | null,
+  ): Set<number>[] {
     const earlier: BlockWrite[] = []
+    // Begun before the last loss and answered after it, or never: it may have come in between.
     for (const operation of operations)
-      if (operation.kind === 'write' && operation.begin < loss.at) earlier.push(operation)
+      if (operation.kind === 'write' && operation.begin < loss.at && operation.end > from) earlier.push(operation)
     const safe = earlier.filter((write) => this.#isSafe(write, loss))
     return Array.from({ length: sectorsPerBlock }, (_, sector) => {
       const covers = (write: BlockWrite) => write.first <= sector && sector <= write.last
@@ -207,9 +199,8 @@ export class History {
       const stamps = earlier
         .filter((write) => covers(write) && write.end >= latestSafeBegin)
         .map((write) => write.stamp)
-      // What stood there before the first write counts until a safe write has replaced it.
-      // Also what stood before an earlier loss: a write that one server's cache carried over that one may fall to this one.
-      if (latestSafeBegin === 0) stamps.push(0, ...(before?.[sector] ?? []))
+      // What stood there at first counts until a safe write has replaced it; where somebody read it then, only that.
+      if (latestSafeBegin === 0) stamps.push(...standing(operations, earlier, from, sector, before?.[sector] ?? [0]))
       return new Set(stamps)
     })
   }
@@ -226,6 +217,24 @@ export class History {
   }
 }
 
+/** @returns what a sector may have held at `from`, before any of the writes since: what was read of it, if anybody did */
+function standing(
+  operations: readonly BlockOperation[],
+  writes: readonly BlockWrite[],
+  from: Instant,
+  sector: number,
+  candidates: Iterable<number>,
+): Iterable<number> {
+  const covering = writes.filter(({ first, last }) => first <= sector && sector <= last)
+  const firstWrite = Math.min(...covering.map(({ begin }) => begin))
+  for (const operation of operations) {
+    if (operation.kind !== 'read' || operation.begin <= from || operation.end >= firstWrite) continue
+    const stamp = operation.stamps[sector - operation.first]
+    if (stamp !== undefined) return [stamp]
+  }
+  return candidates
+}
+
 function eachBlock(sectors: Sectors, visit: (block: number, first: number, last: number) => void): void {
   const lastBlock = Math.floor(sectors.last / sectorsPerBlock)
   for (let block = Math.floor(sectors.first / sectorsPerBlock); block <= lastBlock; block += 1) {
@@ -233,9 +242,6 @@ function eachBlock(sectors: Sectors, visit: (block: number, first: number, last:
     visit(block, Math.max(0, sectors.first - start), Math.min(sectorsPerBlock - 1, sectors.last - start))
   }
 }
-
-/** A sector whose value a loss has left open, until a read shows it. */
-const open = -1
 
 /** @param candidates null: the block began with zeros */
 function judgeEra(
@@ -265,181 +271,4 @@ function judgeEra(
     .sort((one, other) => one.begin - other.begin)
   const start = Array.from({ length: sectorsPerBlock }, () => (candidates === null ? 0 : open))
   return new Search(counted, start, candidates).run()
-}
-
-/** An operation in an era; without `end` it may be left out, but comes after nothing that began later than `latest`. */
-type Judged = BlockOperation & { readonly latest: Instant }
-
-interface Step {
-  /** Every operation before this index is in the order already. */
-  readonly low: number
-  /** What to go back to, and which operations to take out again. */
-  readonly before: number[]
-  readonly taken: readonly number[]
-  /** What may come next and has not been tried. */
-  readonly branches: number[]
-}
-
-class Search {
-  readonly #operations: readonly Judged[]
-  readonly #candidates: ReadonlySet<number>[] | null
-  readonly #seen = new Set<string>()
-  readonly #done: boolean[]
-  #left: number
-  #steps = 0
-  #state: number[]
-  /** The furthest that any order got, for the words. */
-  #furthest = -1
-  #stuckAt: BlockOperation | null = null
-
-  constructor(operations: readonly Judged[], start: number[], candidates: ReadonlySet<number>[] | null) {
-    this.#operations = operations
-    this.#state = start
-    this.#candidates = candidates
-    this.#done = operations.map(() => false)
-    this.#left = operations.filter((operation) => operation.end !== Number.POSITIVE_INFINITY).length
-  }
-
-  /** @returns null when an order exists */
-  run(): string | null {
-    if (this.#walk()) return null
-    if (this.#steps > mostSteps) return tooHard
-    const stuck = this.#stuckAt
-    return stuck === null ? 'no order explains what was seen' : `no order explains what was seen: ${wordsFor(stuck)}`
-  }
-
-  /** Depth first with a stack of its own: histories are longer than the machine's. @returns whether an order was found */
-  #walk(): boolean {
-    const stack: Step[] = [this.#enter(0)]
-    for (;;) {
-      if (this.#left === 0) return true
-      const step = stack.at(-1)
-      if (step === undefined) return false
-      const index = step.branches.pop()
-      if (index !== undefined) {
-        const next = this.#take(index, step.low)
-        stack.push(next)
-        continue
-      }
-      stack.pop()
-      this.#undo(step)
-    }
-  }
-
-  /** Puts an operation into the order, then whatever may follow without a choice. */
-  #take(index: number, low: number): Step {
-    const operation = this.#operations[index]
-    const before = this.#state
-    this.#state = (operation === undefined ? null : this.#after(operation)) ?? before
-    this.#put(index)
-    const step = this.#enter(low)
-    return { ...step, before, taken: [index, ...step.taken] }
-  }
-
-  #enter(from: number): Step {
-    const before = this.#state
-    const taken: number[] = []
-    let branches: number[] = []
-    // A read that fits now may as well come now: it changes nothing. One that closes what a loss left open is a choice.
-    for (;;) {
-      branches = []
-      const read = this.#firstFitting(from, branches)
-      if (read < 0) break
-      taken.push(read)
-      this.#put(read)
-    }
-    let low = from
-    while (this.#done[low] === true) low += 1
-    this.#steps += 1
-    if (this.#steps > mostSteps || this.#wasSeen(low)) branches = []
-    // Popped from the end: those that began first are tried first.
-    return { low, before, taken, branches: branches.reverse() }
-  }
-
-  #put(index: number): void {
-    this.#done[index] = true
-    if (this.#operations[index]?.end !== Number.POSITIVE_INFINITY) this.#left -= 1
-  }
-
-  #undo(step: Step): void {
-    this.#state = step.before
-    for (const index of step.taken) {
-      this.#done[index] = false
-      if (this.#operations[index]?.end !== Number.POSITIVE_INFINITY) this.#left += 1
-    }
-  }
-
-  /** Collects what may come next and changes something; @returns a read that may come next and fits, or -1 */
-  #firstFitting(low: number, branches: number[]): number {
-    const operations = this.#operations
-    let earliestEnd = Number.POSITIVE_INFINITY
-    for (let index = low; index < operations.length; index += 1) {
-      const operation = operations[index]
-      if (operation === undefined || operation.begin > earliestEnd) break
-      if (this.#done[index] !== true) earliestEnd = Math.min(earliestEnd, operation.end)
-    }
-    for (let index = low; index < operations.length; index += 1) {
-      const operation = operations[index]
-      if (operation === undefined || operation.begin > earliestEnd) break
-      if (this.#done[index] === true) continue
-      if (operation.kind === 'write') {
-        if (this.#isInTime(operation)) branches.push(index)
-      } else {
-        const after = this.#after(operation)
-        if (after === this.#state) return index
-        if (after !== null) branches.push(index)
-        else this.#noteStuck(operation)
-      }
-    }
-    return -1
-  }
-
-  /** Whether nothing stands in the order yet that began after the operation had been answered. */
-  #isInTime(operation: Judged): boolean {
-    if (operation.end !== Number.POSITIVE_INFINITY || operation.latest === Number.POSITIVE_INFINITY) return true
-    for (let index = this.#operations.length - 1; index >= 0; index -= 1) {
-      if ((this.#operations[index]?.begin ?? 0) <= operation.latest) return true
-      if (this.#done[index] === true) return false
-    }
-    return true
-  }
-
-  /** @returns the state after it, the present one when it changes nothing, null when it does not fit */
-  #after(operation: BlockOperation): number[] | null {
-    const before = this.#state
-    if (operation.kind === 'write')
-      return before.map((stamp, sector) =>
-        sector >= operation.first && sector <= operation.last ? operation.stamp : stamp,
-      )
-    let next = before
-    for (const [index, stamp] of operation.stamps.entries()) {
-      const sector = operation.first + index
-      if (before[sector] === stamp) continue
-      if (before[sector] !== open || this.#candidates?.[sector]?.has(stamp) !== true) return null
-      if (next === before) next = [...before]
-      next[sector] = stamp
-    }
-    return next
-  }
-
-  #noteStuck(read: BlockRead): void {
-    if (read.end <= this.#furthest) return
-    this.#furthest = read.end
-    this.#stuckAt = read
-  }
-
-  #wasSeen(low: number): boolean {
-    const beyond: number[] = []
-    for (let index = low; index < this.#done.length; index += 1) if (this.#done[index] === true) beyond.push(index)
-    const key = `${low}:${beyond.join(',')}:${this.#state.join(',')}`
-    if (this.#seen.has(key)) return true
-    this.#seen.add(key)
-    return false
-  }
-}
-
-function wordsFor(operation: BlockOperation): string {
-  const span = `at ${operation.begin}..${operation.end}, from sector ${operation.first}`
-  if (operation.kind === 'read') return `read ${span}: ${operation.stamps.join(' ')}`
-  return `write ${span} to ${operation.last}: ${operation.stamp}${operation.durable ? ', durable' : ''}`
 }

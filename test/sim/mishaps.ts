@@ -27,6 +27,7 @@ export const isMishapKind = (word: string): word is MishapKind | 'none' => Objec
 /** A copy of a storage folder, taken while its agent ran. */
 interface Backup {
   readonly commits: number
+  readonly run: number
   bringBack(): void
 }
 
@@ -165,15 +166,17 @@ export class Mishaps {
     const backup = this.#backup
     if (backup === null) {
       story.tell('FAULT', `the storage folder of ${server.name} is copied`)
-      this.#backup = { commits: engine.world.store.commitCount, bringBack: server.disk.backup() }
+      this.#backup = { commits: engine.world.store.commitCount, run: server.run, bringBack: server.disk.backup() }
       this.#copied = this.#presentRegister()
       return
     }
-    // Everybody must be able to find out (C12), and hold what is lost here.
+    // Everybody must be able to find out (C12), and hold what is lost here. Each start of the copy that the links refuse
+    // counts commits of its own, and would in the end hide that it is one.
+    const startsCommits = 4 * (server.leastRun - backup.run)
     const others = storage.filter((other) => other !== server)
     const remembers = (other: SimServer) => {
       const peers = other.volume?.world.record.value.peers ?? []
-      return (peers.find(({ serverId }) => serverId === server.id)?.commits ?? 0) > backup.commits
+      return (peers.find(({ serverId }) => serverId === server.id)?.commits ?? 0) > backup.commits + startsCommits
     }
     const holds = others.some((other) => this.#holdsWith(server, other))
     if (!holds || !others.every(remembers)) return
@@ -220,7 +223,7 @@ export class Mishaps {
     const key = `register-${volumeId}`
     if (this.#backup === null && hasCopy) {
       story.tell('FAULT', `the register at ${server.name} is copied`)
-      this.#backup = { commits: 0, bringBack: server.disk.backupRecord(key) }
+      this.#backup = { commits: 0, run: 0, bringBack: server.disk.backupRecord(key) }
       this.#copied = this.#presentRegister()
       return
     }

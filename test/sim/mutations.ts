@@ -7,6 +7,7 @@ import type { ControlMessage, Links, Message } from '../../agent/link/messages.t
 import type { RegionFacts, ReplicaStore, Store, StoreDone } from '../../agent/store/replica.ts'
 import type { Engine, EngineWorld } from '../../agent/volume/engine.ts'
 import type { FaultKind } from './faults.ts'
+import type { MishapKind } from './mishaps.ts'
 import type { Tampering } from './server.ts'
 
 export interface Mutation {
@@ -15,6 +16,8 @@ export interface Mutation {
   readonly tampering: Tampering
   /** The weather in which it shows soonest; the seed's own when not given. */
   readonly faults?: Partial<Record<FaultKind, number>>
+  /** What must go wrong strangely for it to show. */
+  readonly mishap?: MishapKind
   /** False where a short history ends before it can show. */
   readonly short?: boolean
 }
