@@ -19,6 +19,16 @@ export const limits = {
   /** Bytes. Smallest and largest volume: one extent-aligned MiB; 64 TiB keeps every offset in 48 bits with room. */
   volumeMinBytes: 1 * MiB,
   volumeMaxBytes: 64 * 1024 * 1024 * MiB,
+  /** Bytes. Where the hidden range of every volume begins (decision 0012): behind the largest volume, so that it stays where it is
+   * when one grows, and below 2^48, as offsets travel; and its length: 256 pages. */
+  hiddenStartBytes: 128 * 1024 * 1024 * MiB,
+  hiddenBytes: 1 * MiB,
+  /** Bytes of a page of the hidden range: a block, so that it is never torn (W5). */
+  pageBytes: 4 * KiB,
+  /** W10: the page that every write of a client holds `shared`. */
+  reservationsPage: 0,
+  /** Bytes. The largest compare-and-write: SCSI counts its blocks of 512 bytes in one byte. */
+  compareBytes: 255 * 512,
   /** Volumes of one cluster. */
   volumes: 64,
   /** Servers with a replica of one volume: each of them tells the names of all others' writes (controlBytes). */
@@ -287,6 +297,12 @@ export function checkLimits(of: { readonly [name in keyof typeof limits]: number
   check(of.extentBytes % of.blockBytes === 0, 'an extent is a whole number of blocks')
   check(of.copyPieceBytes % of.blockBytes === 0, 'a copy piece is a whole number of blocks')
   check(of.regionBytes % of.copyPieceBytes === 0, 'a region is a whole number of copy pieces')
+  check(of.pageBytes % of.blockBytes === 0, 'a page is a whole number of blocks')
+  check(of.reservationsPage * of.pageBytes < of.hiddenBytes, 'the page of the reservations is in the hidden range')
+  check(of.hiddenBytes <= of.regionBytes && of.hiddenStartBytes % of.regionBytes === 0, 'hidden: in one region')
+  check(of.hiddenStartBytes >= of.volumeMaxBytes, 'no volume reaches the hidden range')
+  check(of.hiddenStartBytes + of.hiddenBytes <= 2 ** 48, 'offsets of the hidden range travel')
+  check(2 * of.compareBytes <= of.writePartBytes, 'a compare-and-write fits a part')
   check(of.diskCalls < of.threadPool, 'one disk must leave threads of the pool to the others')
   check(of.diskCalls < of.folderThreads, 'a further disk brings the threads that it may hold')
   check(Number.isInteger(Math.log2(of.diskSmallWrites)), 'counters of small writes wrap')

@@ -18,7 +18,7 @@ import type {
 } from './messages.ts'
 
 /** Of the whole protocol: handshake and frames. Changes together with PROTOCOL.md and the golden test. */
-export const protocolVersion = 2
+export const protocolVersion = 3
 
 /** CRC-32 (ISO 3309, as zlib's) of the bytes. */
 export type Crc32 = (bytes: Uint8Array) => number
@@ -41,8 +41,16 @@ export const kindPattern = /^[a-z.-]{1,40}$/
 export const uint48End = 2 ** 48
 
 export const writeKinds: readonly WriteKind[] = ['data', 'zero', 'zero-keep', 'discard']
-export const passKinds: readonly PassKind[] = [...writeKinds, 'read', 'flush']
-export const passOutcomes: readonly PassOutcome[] = ['done', 'io', 'no-space', 'dropped', 'unknown']
+export const passKinds: readonly PassKind[] = [...writeKinds, 'read', 'flush', 'compare']
+export const passOutcomes: readonly PassOutcome[] = [
+  'done',
+  'io',
+  'no-space',
+  'dropped',
+  'unknown',
+  'differs',
+  'conflict',
+]
 
 /** A message ready for the socket: the head, then the chunks, as they are. */
 export interface EncodedFrame {
@@ -194,7 +202,7 @@ export class FrameEncoder {
     head[64] = passKinds.indexOf(message.kind)
     head[65] = 0
     const payload = lengthOf(message.chunks)
-    const wrong = wrongPass(message.kind, message.lengthBytes, payload)
+    const wrong = wrongPass(message.kind, message.offsetBytes, message.lengthBytes, payload)
     invariant(wrong === undefined, 'N1', `${wrong}: ${message.lengthBytes} bytes, carries ${payload}`)
     const flags = message.fua ? flag.fua : 0
     return this.#finish(head, frameType.pass, flags, number, acknowledged, message.chunks, payload)
@@ -264,12 +272,25 @@ export class FrameEncoder {
 }
 
 /** @returns what is wrong with a passed request of that kind, if anything */
-export function wrongPass(kind: PassKind | undefined, lengthBytes: number, payloadBytes: number): string | undefined {
+export function wrongPass(
+  kind: PassKind | undefined,
+  offsetBytes: number,
+  lengthBytes: number,
+  payloadBytes: number,
+): string | undefined {
   if (kind === undefined) return 'a passed request of unknown kind'
+  if (kind === 'compare') return wrongCompare(offsetBytes, lengthBytes, payloadBytes)
   if ((lengthBytes === 0) !== (kind === 'flush')) return 'a passed request of no bytes, or a flush of some'
   if (payloadBytes !== (kind === 'data' ? lengthBytes : 0)) return 'a passed request whose payload has another length'
   const isWhole = kind === 'data' || kind === 'read'
   return isWhole && lengthBytes > limits.writePartBytes ? 'a passed request larger than a part' : undefined
+}
+
+function wrongCompare(offsetBytes: number, lengthBytes: number, payloadBytes: number): string | undefined {
+  if (offsetBytes % 512 !== 0 || lengthBytes % 512 !== 0 || lengthBytes === 0)
+    return 'a compare-and-write of half sectors'
+  if (payloadBytes !== 2 * lengthBytes) return 'a passed request whose payload has another length'
+  return lengthBytes > limits.compareBytes ? 'a compare-and-write larger than any' : undefined
 }
 
 /** @returns what is wrong with an answer to a passed request, if anything */
@@ -279,6 +300,7 @@ export function wrongPassed(
   payloadBytes: number,
 ): string | undefined {
   if (outcome === undefined) return 'a passed request of unknown outcome'
+  if (outcome === 'differs' && payloadBytes === 0 && lengthBytes < limits.compareBytes) return undefined
   if (payloadBytes !== lengthBytes) return 'an answer whose payload has another length'
   if (lengthBytes > 0 && outcome !== 'done') return 'an answer with bytes of what was not done'
   return lengthBytes > limits.writePartBytes ? 'an answer larger than a part' : undefined

@@ -61,7 +61,7 @@ export interface CopyMessage {
 }
 
 /** What a passed request asks for. */
-export type PassKind = WriteKind | 'read' | 'flush'
+export type PassKind = WriteKind | 'read' | 'flush' | 'compare'
 
 /** A request of a client whose server is not in sync, passed whole to its host, which executes it as its own (P5, W9). */
 export interface PassMessage {
@@ -78,14 +78,16 @@ export interface PassMessage {
   readonly kind: PassKind
   readonly fua: boolean
   readonly offsetBytes: number
-  /** 0 for a flush; for kind `data` and `read` at most limits.writePartBytes, for the others any length. */
+  /** 0 for a flush; for kind `data` and `read` at most limits.writePartBytes, for `compare` (W6) at most limits.compareBytes, a
+   * multiple of 512 like its offset; for the others any length. */
   readonly lengthBytes: number
-  /** Empty unless kind is `data`. */
+  /** Empty unless kind is `data` or `compare`: then what is expected, and behind it as many bytes of replacement. */
   readonly chunks: readonly Uint8Array[]
 }
 
-/** How a passed request ended. `dropped`: it was not started and will not be; `unknown`: it may or may not be done (W8). */
-export type PassOutcome = 'done' | 'io' | 'no-space' | 'dropped' | 'unknown'
+/** How a passed request ended. `dropped`: it was not started and will not be; `unknown`: it may or may not be done (W8);
+ * `differs`: it compared and wrote nothing; `conflict`: its client has no right to write (W6). */
+export type PassOutcome = 'done' | 'io' | 'no-space' | 'dropped' | 'unknown' | 'differs' | 'conflict'
 
 /** The host's answer: each passed request has one. */
 export interface PassedMessage {
@@ -97,7 +99,8 @@ export interface PassedMessage {
   /** W9: the sender's own time, milliseconds. */
   readonly sentMs: number
   readonly outcome: PassOutcome
-  /** Of a read that is done: its bytes, at most limits.writePartBytes. Else 0. */
+  /** Of a read that is done: its bytes, at most limits.writePartBytes. Of `differs`: where, from the request's offset, the first
+   * byte lies that is not as expected. Else 0. */
   readonly lengthBytes: number
   readonly chunks: readonly Uint8Array[]
 }

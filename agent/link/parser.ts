@@ -283,7 +283,7 @@ function wrongFrame(head: Buffer, payloadBytes: number): string | undefined {
     case frameType.copy:
       return wrongCopy(head, payloadBytes)
     case frameType.pass:
-      return wrongPass(passKinds[head[64] ?? 255], get48(head, 58), payloadBytes)
+      return wrongPass(passKinds[head[64] ?? 255], get48(head, 52), get48(head, 58), payloadBytes)
     default:
       return wrongPassed(passOutcomes[head[52] ?? 255], get48(head, 46), payloadBytes)
   }

@@ -101,6 +101,11 @@ export class Permission {
     this.#askFor(use)
   }
 
+  /** Whether the use has begun in this session and has not ended: what it was granted holds. */
+  isHeld(use: Use): boolean {
+    return use.phase === 'active' && use.grantedIn === this.#generation
+  }
+
   /** The use has ended: its write is confirmed, its read is answered. Nothing is owed to an ended session. */
   release(use: Use): void {
     if (use.grantedIn !== this.#generation) return
@@ -196,10 +201,18 @@ export class Permission {
 
   /** P1: yields at once when not using the range and without an older request for it, otherwise later. */
   #tryYield(peer: Peer, ask: Ask): boolean {
-    const own = this.#uses.collect(ask.firstBlock, ask.lastBlock, []).filter((use) => conflicts(use.mode, ask.mode))
-    if (own.some((use) => use.phase === 'active' && use.grantedIn === this.#generation)) return false
+    const inTheWay = this.#uses
+      .collect(ask.firstBlock, ask.lastBlock, [])
+      .filter((use) => conflicts(use.mode, ask.mode))
     const { self } = this.#world
     const older = (time: number) => isOlder(time, self, ask.time, peer.id)
+    for (const use of inTheWay) {
+      if (this.isHeld(use) || (this.#waiting.has(use) && older(use.askedTime))) use.wanted()
+    }
+    // Whoever left at that has yielded it already.
+    if (peer.deferred.at(ask.time) !== ask) return true
+    const own = inTheWay.filter((use) => use.phase !== 'idle')
+    if (own.some((use) => this.isHeld(use))) return false
     // Of two asks that cross, the older one is granted first, whatever became of the use that it was sent for: its grant
     // may be on the way already, and yielding now would leave both servers with a grant.
     const crossing = peer.asked.index.collect(ask.firstBlock, ask.lastBlock, [])

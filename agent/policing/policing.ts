@@ -38,6 +38,11 @@ export class Policing {
     this.#permission.use(use)
   }
 
+  /** Whether the use has begun, in the present session, and has not ended. */
+  isHeld(use: Use): boolean {
+    return this.#permission.isHeld(use)
+  }
+
   startSession(others: readonly ServerId[]): void {
     this.#permission.startSession(others)
   }

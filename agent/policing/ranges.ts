@@ -23,9 +23,12 @@ export class Ranges {
     use.phase = 'behind'
     const found = this.index.collect(use.firstBlock, use.lastBlock, this.#found)
     for (const earlier of found) if (conflicts(earlier.mode, use.mode)) this.#block(use, earlier)
+    const blocking = use.blockers === 0 ? null : found.filter((earlier) => conflicts(earlier.mode, use.mode))
     found.length = 0
     this.index.add(use)
-    if (use.blockers === 0) this.#granted(use)
+    if (blocking === null) this.#granted(use)
+    // Some may leave at that; the last of them lets this one in.
+    else for (const earlier of blocking) if (earlier.phase !== 'idle') earlier.wanted()
   }
 
   leave(use: Use): void {

@@ -39,4 +39,10 @@ export abstract class Use {
 
   /** The use has priority over every other pending one: it may execute now, until it is released. */
   abstract begin(): void
+
+  /** Another use, here or at another server, waits for the end of this one; told perhaps more than once, perhaps before it
+   * has begun. A use that stands longer than what it covers needs (W10) may be released at once. */
+  wanted(): void {
+    // Most uses are one request's, and end when that does.
+  }
 }

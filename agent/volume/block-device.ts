@@ -10,11 +10,16 @@
  * - `io`: the last replica failed; nothing is promised about the range, no bad data was returned (C6)
  * - `no-space`: no room on a disk for a first write to this place (C8)
  * - `shutdown`: the volume or the agent is stopping; the request was not started
+ * - `conflict`: another client's reservation does not let this one write (W6); nothing was done
  * - `unknown-outcome`: the request may or may not have been done (W8): the frontend closes the connection, unanswered */
-export type BlockFailure = 'io' | 'no-space' | 'shutdown' | 'unknown-outcome'
+export type BlockFailure = 'io' | 'no-space' | 'shutdown' | 'conflict' | 'unknown-outcome'
 
 /** `failure` is null on success. */
 export type Done = (failure: BlockFailure | null) => void
+
+/** `failure` and `differsAtBytes` are null when it was written. Without failure `differsAtBytes` is where the first byte lies
+ * that is not as expected, counted from the request's offset: then nothing was written. */
+export type CompareDone = (failure: BlockFailure | null, differsAtBytes: number | null) => void
 
 /** `chunks` hold the bytes read, in order, and belong to the receiver, who may hand them back (kit/slabs.ts); empty on
  * failure. */
@@ -28,6 +33,19 @@ export interface BlockClient {
    * (kit/slabs.ts), which may be after `done`.
    * @param fua durable on every in-sync replica before the answer (W4) */
   write(offsetBytes: number, chunks: readonly Uint8Array[], lengthBytes: number, fua: boolean, done: Done): void
+  /**
+   * Writes the replacement if the range holds what is expected, as one step that nobody's other request comes between (W6;
+   * SBC-3 COMPARE AND WRITE). Both have one length; they belong to the device until `done` and must not change.
+   * @param offsetBytes a multiple of 512 @param expected 512 .. limits.compareBytes, a multiple of 512
+   * @param fua durable on every in-sync replica before the answer (W4)
+   */
+  compareAndWrite(
+    offsetBytes: number,
+    expected: Uint8Array,
+    replacement: Uint8Array,
+    fua: boolean,
+    done: CompareDone,
+  ): void
   /** Afterwards the range reads as zeros. @param mayUnmap whole extents may give their space back
    * @param lengthBytes 1 .. sizeBytes (no payload, so larger than a write may be) */
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, fua: boolean, done: Done): void

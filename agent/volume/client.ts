@@ -2,7 +2,7 @@
 import { invariant } from '../kit/failure.ts'
 import { limits } from '../limits.ts'
 import type { WriteKind } from '../link/messages.ts'
-import type { BlockClient, BlockFailure, ClientDescription, Done, ReadDone } from './block-device.ts'
+import type { BlockClient, BlockFailure, ClientDescription, CompareDone, Done, ReadDone } from './block-device.ts'
 import type { Connection, WriteWish } from './requests.ts'
 
 /** What a client needs to know of its volume. */
@@ -16,7 +16,7 @@ export interface ClientVolume {
 /** Where its requests go. */
 export interface ClientService {
   submitRead(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
-  submitWrite(connection: Connection, write: WriteWish, done: Done): void
+  submitWrite(connection: Connection, write: WriteWish, done: CompareDone): void
   submitFlush(connection: Connection, done: Done): void
 }
 
@@ -55,6 +55,22 @@ export class VolumeClient implements BlockClient {
     const write = { kind: 'data', offsetBytes, lengthBytes, chunks, fua: fua || this.#volume.writeThrough } as const
     if (lengthBytes <= limits.writePartBytes) this.#service.submitWrite(this.#connection, write, done)
     else this.#writeInParts(write, done)
+  }
+
+  compareAndWrite(
+    offsetBytes: number,
+    expected: Uint8Array,
+    replacement: Uint8Array,
+    fua: boolean,
+    done: CompareDone,
+  ): void {
+    const lengthBytes = replacement.length
+    this.#check(offsetBytes, lengthBytes, limits.compareBytes)
+    const isWhole = offsetBytes % 512 === 0 && lengthBytes % 512 === 0 && expected.length === lengthBytes
+    invariant(isWhole, 'V1', `a compare-and-write of whole sectors: ${offsetBytes}+${lengthBytes}, ${expected.length}`)
+    const isDurable = fua || this.#volume.writeThrough
+    const write = { kind: 'data', offsetBytes, lengthBytes, chunks: [replacement], fua: isDurable } as const
+    this.#service.submitWrite(this.#connection, { ...write, look: { expected } }, done)
   }
 
   writeZeroes(offsetBytes: number, lengthBytes: number, mayUnmap: boolean, fua: boolean, done: Done): void {

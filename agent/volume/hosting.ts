@@ -14,8 +14,9 @@ import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Links, PassMessage, PassOutcome } from '../link/messages.ts'
 import type { Session } from '../membership/session.ts'
-import type { BlockFailure, Done, ReadDone } from './block-device.ts'
+import type { BlockFailure, CompareDone, Done, ReadDone } from './block-device.ts'
 import type { HostBody, HostSend } from './host-messages.ts'
+import { comparedOf } from './passing.ts'
 import type { Connection, WriteRequest, WriteWish } from './requests.ts'
 
 export interface HostingWorld {
@@ -27,7 +28,7 @@ export interface HostingWorld {
   /** Servers with a replica, this one included. */
   replicas(): readonly ServerId[]
   read(connection: Connection, offsetBytes: number, lengthBytes: number, done: ReadDone): void
-  write(connection: Connection, wish: WriteWish, done: Done): WriteRequest
+  write(connection: Connection, wish: WriteWish, done: CompareDone): WriteRequest
   flush(connection: Connection, done: Done): void
   /** Some of their requests that wait for credit have become unwanted. */
   dropUnwanted(): void
@@ -85,7 +86,10 @@ class Hosted implements Connection {
   }
 }
 
-const bytesOf = ({ kind, lengthBytes }: PassMessage): number => (kind === 'data' || kind === 'read' ? lengthBytes : 0)
+const bytesOf = ({ kind, lengthBytes }: PassMessage): number => {
+  if (kind === 'compare') return 2 * lengthBytes
+  return kind === 'data' || kind === 'read' ? lengthBytes : 0
+}
 
 export class Hosting {
   readonly #world: HostingWorld
@@ -177,7 +181,21 @@ export class Hosting {
     this.counters.hosted += 1
     if (kind === 'read') this.#world.read(hosted, offsetBytes, lengthBytes, done)
     else if (kind === 'flush') this.#world.flush(hosted, done)
-    else hosted.write = this.#world.write(hosted, { kind, offsetBytes, lengthBytes, chunks, fua }, done)
+    else if (kind === 'compare') this.#compare(hosted)
+    else
+      hosted.write = this.#world.write(hosted, { kind, offsetBytes, lengthBytes, chunks, fua }, (failure) =>
+        done(failure),
+      )
+  }
+
+  /** The compare happens here, under this server's permission (W6). */
+  #compare(hosted: Hosted): void {
+    const wish = comparedOf(hosted.message)
+    handBack(hosted.message.chunks)
+    hosted.write = this.#world.write(hosted, wish, (failure, differsAtBytes) => {
+      if (failure !== null || differsAtBytes === null) this.#done(hosted, failure, [])
+      else this.#answer(hosted, 'differs', [], differsAtBytes)
+    })
   }
 
   /** W9: a client is gone. */
@@ -264,13 +282,13 @@ export class Hosting {
     this.#answer(hosted, 'dropped', [])
   }
 
-  #answer(hosted: Hosted, outcome: PassOutcome, chunks: readonly Uint8Array[]): void {
+  #answer(hosted: Hosted, outcome: PassOutcome, chunks: readonly Uint8Array[], differsAtBytes = 0): void {
     const { origin, message } = hosted
     if (!origin.hosted.delete(message.request)) return
     origin.bytes -= hosted.bytes
     // Nobody waits for it in another run.
     if (this.#origins.get(origin.server) !== origin) return
-    const lengthBytes = chunks.reduce((sum, chunk) => sum + chunk.length, 0)
+    const lengthBytes = chunks.reduce((sum, chunk) => sum + chunk.length, differsAtBytes)
     this.#world.links.send(origin.server, {
       type: 'passed',
       volumeKey: this.#world.volumeKey,

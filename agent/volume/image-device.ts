@@ -104,6 +104,10 @@ export class ImageClient implements BlockClient {
     this.#neverChanged()
   }
 
+  compareAndWrite(): void {
+    this.#neverChanged()
+  }
+
   writeZeroes(): void {
     this.#neverChanged()
   }

@@ -3,24 +3,25 @@
  * anything of is no reason to leave the set.
  */
 import { limits } from '../limits.ts'
-import type { ReadRequest } from './requests.ts'
+import type { ReadRequest, WriteRequest } from './requests.ts'
 import type { Volume } from './volume.ts'
 
 export class Overdue {
   readonly #volume: Volume
-  /** Reads that the disk has not answered, oldest first, and when they began in turned time. */
-  readonly #reading = new Map<ReadRequest, number>()
+  /** Reads that the disk has not answered, also those of writes that look first, oldest first, and when they began in turned
+   * time. */
+  readonly #reading = new Map<ReadRequest | WriteRequest, number>()
   #settlingTicks = 0
 
   constructor(volume: Volume) {
     this.#volume = volume
   }
 
-  readBegan(request: ReadRequest): void {
+  readBegan(request: ReadRequest | WriteRequest): void {
     this.#reading.set(request, this.#volume.world.silence.turnedMs)
   }
 
-  readEnded(request: ReadRequest): void {
+  readEnded(request: ReadRequest | WriteRequest): void {
     this.#reading.delete(request)
   }
 

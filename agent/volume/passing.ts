@@ -16,10 +16,10 @@ import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
 import type { Links, PassedMessage, PassKind } from '../link/messages.ts'
 import { Admission } from './admission.ts'
-import type { BlockFailure, ReadDone } from './block-device.ts'
+import type { BlockFailure, CompareDone } from './block-device.ts'
 import type { HostBody, HostSend } from './host-messages.ts'
 import { type Host, Hosts } from './hosts.ts'
-import type { Connection } from './requests.ts'
+import type { Connection, WriteWish } from './requests.ts'
 
 /** Where a request was passed to. */
 interface Place {
@@ -29,18 +29,49 @@ interface Place {
   readonly number: number
 }
 
+/** `differsAtBytes`: of a compare-and-write that did not write (CompareDone). */
+export type PassDone = (
+  failure: BlockFailure | null,
+  chunks: readonly Uint8Array[],
+  differsAtBytes?: number | null,
+) => void
+
 export interface PassWish {
   readonly connection: Connection
   readonly kind: PassKind
   readonly offsetBytes: number
   /** 0 for a flush. */
   readonly lengthBytes: number
+  /** Of a compare-and-write: what is expected, and behind it as many bytes of replacement. */
   readonly chunks: readonly Uint8Array[]
   readonly fua: boolean
   readonly arrivedMs: number
-  readonly done: ReadDone
+  readonly done: PassDone
   /** Whether these bytes are nobody else's once it is done (kit/slabs.ts); false: they were sent elsewhere before. */
   readonly ownsChunks: boolean
+}
+
+/** A compare-and-write as it is passed. */
+export function passedCompare(
+  wish: Omit<PassWish, 'kind' | 'done'>,
+  expected: Uint8Array,
+  done: CompareDone,
+): PassWish {
+  const chunks = [expected, ...wish.chunks]
+  return {
+    ...wish,
+    kind: 'compare',
+    chunks,
+    done: (failure, _chunks, differsAtBytes = null) => done(failure, differsAtBytes),
+  }
+}
+
+/** The same as a server executes it. The bytes are copied: they may have come in any pieces. */
+export function comparedOf(passed: Pick<PassWish, 'offsetBytes' | 'lengthBytes' | 'chunks' | 'fua'>): WriteWish {
+  const { offsetBytes, lengthBytes, fua } = passed
+  const both = Buffer.concat(passed.chunks)
+  const look = { expected: both.subarray(0, lengthBytes) }
+  return { kind: 'data', offsetBytes, lengthBytes, chunks: [both.subarray(lengthBytes)], fua, look }
 }
 
 export class PassedRequest {
@@ -167,7 +198,10 @@ export class Passing {
         return this.#done(request, message)
       case 'io':
       case 'no-space':
+      case 'conflict':
         return this.#answer(request, message.outcome, [])
+      case 'differs':
+        return this.#differs(request, message.lengthBytes)
       case 'unknown':
         return this.#unknown(request)
       case 'dropped':
@@ -187,6 +221,13 @@ export class Passing {
     // The host has them, and the stream that brought its answer acknowledged the frame.
     if (wish.ownsChunks) handBack(wish.chunks)
     this.#answer(request, null, message.chunks)
+  }
+
+  /** It compared, and wrote nothing. */
+  #differs(request: PassedRequest, differsAtBytes: number): void {
+    const { kind, lengthBytes } = request.wish
+    if (kind !== 'compare' || differsAtBytes >= lengthBytes) this.#answer(request, 'io', [])
+    else this.#answer(request, null, [], differsAtBytes)
   }
 
   /** Another server's link shows a run: what was passed to an older one has no host any more. */
@@ -298,12 +339,17 @@ export class Passing {
     else this.#world.serveHere(wish)
   }
 
-  #answer(request: PassedRequest, failure: BlockFailure | null, chunks: readonly Uint8Array[]): void {
+  #answer(
+    request: PassedRequest,
+    failure: BlockFailure | null,
+    chunks: readonly Uint8Array[],
+    differsAtBytes: number | null = null,
+  ): void {
     const { wish } = request
     this.#leave(request)
     if (wish.connection.closed) return handBack(chunks)
     if (failure === null) this.#world.answered(wish)
-    wish.done(failure, chunks)
+    wish.done(failure, chunks, differsAtBytes)
   }
 
   #leave(request: PassedRequest): void {

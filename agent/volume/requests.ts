@@ -3,7 +3,8 @@ import type { WriteKind } from '../link/messages.ts'
 import { ClientWrite } from '../mirror/outgoing.ts'
 import { Use } from '../policing/use.ts'
 import type { StoreFailure } from '../store/replica.ts'
-import type { BlockFailure, Done, ReadDone } from './block-device.ts'
+import type { BlockFailure, CompareDone, Done, ReadDone } from './block-device.ts'
+import type { StandingUse } from './right-to-write.ts'
 
 /** What a request needs of its volume. */
 export interface RequestHost {
@@ -22,7 +23,17 @@ export interface WriteWish {
   readonly lengthBytes: number
   readonly chunks: readonly Uint8Array[]
   readonly fua: boolean
+  /** Null: it writes whatever stands there. */
+  readonly look?: Look
+  /** Of a page of the hidden range: whoever changes one is bound to no reservation (W10). */
+  readonly isPage?: boolean
 }
+
+/**
+ * A write that first looks at what stands there, under the same `exclusive` (W6): it compares, or makes its bytes of it.
+ * `change` puts them into the request's chunks; false: nothing is written.
+ */
+export type Look = { readonly expected: Uint8Array } | { readonly change: (present: Uint8Array) => boolean }
 
 /** A client's connection, as far as its requests need it. */
 export interface Connection {
@@ -83,20 +94,36 @@ export class ReadRequest extends Use {
 
 export class WriteRequest extends ClientWrite {
   connection: Connection
-  readonly done: Done
+  readonly done: CompareDone
   readonly arrivedMs: number
+  readonly look: Look | null
+  readonly isPage: boolean
+  /** W10: what covers it while it is in flight. */
+  right: StandingUse | null = null
+  /** Where what it compared is not as expected. */
+  differsAtBytes: number | null = null
   readonly #host: RequestHost
 
-  constructor(host: RequestHost, connection: Connection, write: WriteWish, arrivedMs: number, done: Done) {
+  constructor(host: RequestHost, connection: Connection, write: WriteWish, arrivedMs: number, done: CompareDone) {
     super(write.kind, write.offsetBytes, write.lengthBytes, write.chunks, write.fua)
     this.#host = host
     this.connection = connection
+    this.look = write.look ?? null
+    this.isPage = write.isPage === true
     this.arrivedMs = arrivedMs
     this.done = done
   }
 
   override begin(): void {
     this.#host.mayStart(this, () => this.#host.startWrite(this))
+  }
+
+  /** Under `exclusive`: what stands in its range. @returns whether it is to be written */
+  decide(present: Uint8Array): boolean {
+    if (this.look === null) return true
+    if ('change' in this.look) return this.look.change(present)
+    this.differsAtBytes = firstDifference(present, this.look.expected)
+    return this.differsAtBytes === null
   }
 
   /** Its client is served elsewhere; only before it executes. */
@@ -111,12 +138,19 @@ export class WriteRequest extends ClientWrite {
   /** W8: nobody can say here whether it was done. */
   answer(failure: BlockFailure | null): void {
     this.#host.answered(this, failure)
-    if (!this.connection.closed) this.done(failure)
+    if (!this.connection.closed) this.done(failure, failure === null ? this.differsAtBytes : null)
   }
 
   override end(): void {
     this.#host.ended(this)
   }
+}
+
+/** Both have one length. @returns null when they are equal */
+function firstDifference(one: Uint8Array, other: Uint8Array): number | null {
+  if (Buffer.compare(one, other) === 0) return null
+  const at = one.findIndex((byte, index) => byte !== other[index])
+  return at < 0 ? null : at
 }
 
 /** W4: a client's flush. */

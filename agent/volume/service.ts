@@ -6,12 +6,12 @@ import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
 import { leaderOf, type Session } from '../membership/session.ts'
 import { Admission } from './admission.ts'
-import type { BlockFailure, Done, ReadDone } from './block-device.ts'
+import type { BlockFailure, CompareDone, Done, ReadDone } from './block-device.ts'
 import type { HostBody, HostSend } from './host-messages.ts'
 import { Hosting } from './hosting.ts'
 import { OpenWrites, Outcomes } from './outcomes.ts'
 import type { Overdue } from './overdue.ts'
-import { Passing, type PassWish } from './passing.ts'
+import { comparedOf, Passing, type PassWish, passedCompare } from './passing.ts'
 import { Reads } from './reads.ts'
 import {
   type Connection,
@@ -21,6 +21,7 @@ import {
   WriteRequest,
   type WriteWish,
 } from './requests.ts'
+import { everybody } from './right-to-write.ts'
 import type { Volume } from './volume.ts'
 import { Writes } from './writes.ts'
 
@@ -44,13 +45,17 @@ export class Service implements RequestHost {
     const { clock, links } = world
     this.#volume = volume
     this.#reads = new Admission((request) => policing.acquire(request))
-    this.writes = new Writes({ policing, outgoing, space, writeShareBytes: () => world.writeShareBytes() })
-    this.#reading = new Reads({
+    const looking = {
       store,
       repairs,
       overdue,
       session: () => volume.serving?.number ?? 0,
       mayAnswer: () => volume.member.mayAnswerRead(),
+    }
+    const writeShareBytes = () => world.writeShareBytes()
+    this.writes = new Writes({ ...looking, policing, outgoing, space, check: everybody, writeShareBytes })
+    this.#reading = new Reads({
+      ...looking,
       again: (request) => policing.again(request),
     })
     const send: HostSend = (to, kind, body) => {
@@ -110,9 +115,9 @@ export class Service implements RequestHost {
     } else this.#read(connection, offsetBytes, lengthBytes, arrivedMs, done)
   }
 
-  submitWrite(connection: Connection, write: WriteWish, done: Done): void {
+  submitWrite(connection: Connection, write: WriteWish, done: CompareDone): void {
     const arrivedMs = this.#volume.world.clock.monotonicMs()
-    if (this.#passes(connection)) this.passing.submit({ ...write, connection, arrivedMs, ownsChunks: true, done })
+    if (this.#passes(connection)) this.passing.submit(writeWish(write, connection, arrivedMs, done))
     else this.#write(connection, write, arrivedMs, done)
   }
 
@@ -131,7 +136,7 @@ export class Service implements RequestHost {
     this.#reads.admit(new ReadRequest(this, connection, offsetBytes, lengthBytes, arrivedMs, done))
   }
 
-  #write(connection: Connection, write: WriteWish, arrivedMs: number, done: Done): WriteRequest {
+  #write(connection: Connection, write: WriteWish, arrivedMs: number, done: CompareDone): WriteRequest {
     const request = new WriteRequest(this, connection, write, arrivedMs, done)
     this.writes.submit(request)
     return request
@@ -222,6 +227,7 @@ export class Service implements RequestHost {
   endSession(isOutside: boolean): void {
     this.hosting.endSession()
     this.#reading.endSession()
+    this.writes.endSession()
     if (!isOutside) return
     // At once: a hung disk may never end them here.
     this.#volume.outgoing.abandon((write) => write instanceof WriteRequest && this.#openWrites.add(write))
@@ -259,10 +265,10 @@ export class Service implements RequestHost {
     }
     for (const request of writes) {
       if (!isOwnClient(request.connection) || request.number !== 0) continue
-      const { connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, done } = request
+      const { connection, arrivedMs, done } = request
+      const wish = writeWish(request, connection, arrivedMs, done)
       request.moveAway()
-      const ownsChunks = true
-      this.passing.submit({ connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, ownsChunks, done })
+      this.passing.submit(wish)
     }
     for (const request of this.#flushes) {
       if (!isOwnClient(request.connection)) continue
@@ -279,26 +285,19 @@ export class Service implements RequestHost {
     if (kind === 'read') this.#read(connection, offsetBytes, lengthBytes, arrivedMs, done)
     else if (kind === 'flush') this.#flush(connection, arrivedMs, (failure) => done(failure, []))
     else {
-      const write = this.#write(connection, { ...wish, kind }, arrivedMs, (failure) => done(failure, []))
+      const what = kind === 'compare' ? comparedOf(wish) : { ...wish, kind }
+      const ended: CompareDone = (failure, differsAtBytes) => done(failure, [], differsAtBytes)
+      const write = this.#write(connection, what, arrivedMs, ended)
       if (!wish.ownsChunks) write.abandonedBytes = true
     }
   }
 
-  /** W8: it was done nowhere. Another server's goes back there; this server's own is passed to a host. */
+  /** W8: it was done nowhere. Another server's goes back there; this server's own is passed to a host. One that compares does so
+   * anew: nothing of it is anywhere. */
   #again(write: WriteRequest): void {
-    const { connection, kind, offsetBytes, lengthBytes, chunks, fua, arrivedMs, done } = write
+    const { connection, arrivedMs, done } = write
     if (connection.mayStart !== undefined) return write.answer('shutdown')
-    const wish: PassWish = {
-      connection,
-      kind,
-      offsetBytes,
-      lengthBytes,
-      chunks,
-      fua,
-      arrivedMs,
-      ownsChunks: false,
-      done,
-    }
+    const wish = { ...writeWish(write, connection, arrivedMs, done), ownsChunks: false }
     if (this.passing.isOn) this.passing.submit(wish)
     else this.#serveHere(wish)
   }
@@ -339,6 +338,7 @@ export class Service implements RequestHost {
 
   leaseMayHold(): void {
     this.#reading.answerWaiting()
+    this.writes.answerWaiting()
   }
 
   tick(): void {
@@ -356,6 +356,19 @@ const isOwnClient = ({ closed, isInternal, mayStart }: Connection): boolean =>
 const flushWish = (connection: Connection, arrivedMs: number, done: Done): PassWish => {
   const nothing = { offsetBytes: 0, lengthBytes: 0, chunks: [], fua: false, ownsChunks: false }
   return { connection, kind: 'flush', ...nothing, arrivedMs, done: (failure) => done(failure) }
+}
+
+/** @param write a client's, which looks at nothing or compares */
+function writeWish(
+  write: Pick<WriteRequest, keyof WriteWish & keyof WriteRequest> | WriteWish,
+  connection: Connection,
+  arrivedMs: number,
+  done: CompareDone,
+): PassWish {
+  const { kind, offsetBytes, lengthBytes, chunks, fua, look } = write
+  const wish = { connection, offsetBytes, lengthBytes, fua, arrivedMs, ownsChunks: true } as const
+  if (look && 'expected' in look) return passedCompare({ ...wish, chunks }, look.expected, done)
+  return { ...wish, kind, chunks, done: (failure) => done(failure, null) }
 }
 
 /** N2: parts of at most limits.writePartBytes, cut between blocks (R1). Answered when all are, with the first failure. */

@@ -8,13 +8,14 @@ import type {
   BlockDevices,
   BlockFailure,
   ClientDescription,
+  CompareDone,
   Done,
   ReadDone,
 } from '../../agent/volume/block-device.ts'
 
 /** One request as the device saw it, for tests that look at what a frontend asked. */
 export interface SeenRequest {
-  readonly kind: 'read' | 'write' | 'zeroes' | 'trim' | 'flush'
+  readonly kind: 'read' | 'write' | 'compare' | 'zeroes' | 'trim' | 'flush'
   readonly offsetBytes: number
   readonly lengthBytes: number
   readonly fua: boolean
@@ -136,6 +137,24 @@ class MemoryClient implements BlockClient {
         at += chunk.length
       }
       if (at !== offsetBytes + lengthBytes) throw new Error('the chunks of a write do not add up to its length')
+    })
+  }
+
+  compareAndWrite(
+    offsetBytes: number,
+    expected: Uint8Array,
+    replacement: Uint8Array,
+    fua: boolean,
+    done: CompareDone,
+  ): void {
+    const { bytes } = this.#device
+    let differsAt: number | null = null
+    const request = { kind: 'compare', offsetBytes, lengthBytes: replacement.length, fua, mayUnmap: false } as const
+    const ended: Done = (failure) => done(failure, failure === null ? differsAt : null)
+    this.#change(request, ended, () => {
+      const at = expected.findIndex((byte, index) => byte !== bytes[offsetBytes + index])
+      differsAt = at < 0 ? null : at
+      if (differsAt === null) bytes.set(replacement, offsetBytes)
     })
   }
 

@@ -60,6 +60,7 @@ export const errorOfFailure: { readonly [failure in BlockFailure]: ErrorValue | 
   io: errorValue.io,
   'no-space': errorValue.noSpace,
   shutdown: errorValue.shutdown,
+  conflict: errorValue.notPermitted,
   'unknown-outcome': null,
 }
 

@@ -143,14 +143,43 @@ const golden: readonly { message: Message; hex: string }[] = [
     hex: '089927c50000001e07001122334455660000000000090000000000010000000000020000000000030000000000040000000000000300',
   },
   {
+    message: {
+      type: 'pass',
+      volumeKey: 1,
+      session: 2,
+      request: 3,
+      connection: 4,
+      heardMs: 5,
+      kind: 'compare',
+      fua: true,
+      offsetBytes: 1536,
+      lengthBytes: 512,
+      chunks: [Buffer.alloc(512, 0xe1), Buffer.alloc(512, 0xf2)],
+    },
+    hex: `f3a74c290000042a06011122334455660000000000090000000000010000000000020000000000030000000000040000000000050000000006000000000002000600${'e1'.repeat(512)}${'f2'.repeat(512)}`,
+  },
+  {
+    message: {
+      type: 'passed',
+      volumeKey: 1,
+      session: 2,
+      request: 3,
+      sentMs: 4,
+      outcome: 'differs',
+      lengthBytes: 511,
+      chunks: [],
+    },
+    hex: '58e7d3cb0000001e07001122334455660000000000090000000000010000000000020000000000030000000000040000000001ff0500',
+  },
+  {
     message: { type: 'control', kind: 'police.ask', body: { word: 'ä' } },
     hex: '0202c6e300000018040011223344556600000000000900000a706f6c6963652e61736b7b22776f7264223a22c3a4227d',
   },
 ]
 
 describe('link codec', () => {
-  it('writes the golden bytes of protocol version 2 and reads them back', () => {
-    assert.equal(protocolVersion, 2)
+  it('writes the golden bytes of protocol version 3 and reads them back', () => {
+    assert.equal(protocolVersion, 3)
     const encoder = new FrameEncoder(crc32)
     for (const { message, hex } of golden) {
       const bytes = bytesOf(encoder.encode(message, 0x112233445566, 9))
@@ -293,7 +322,9 @@ describe('link codec', () => {
   })
 
   it('refuses passed requests and answers that cannot be, before their payload has come', () => {
-    const [data, , read] = golden.filter(({ message }) => message.type === 'pass' || message.type === 'passed')
+    const [data, , read, , compared, different] = golden.filter(
+      ({ message }) => message.type === 'pass' || message.type === 'passed',
+    )
     const changed = (hex: string | undefined, fixedBytes: number, change: (bytes: Buffer) => void) => {
       const head = Buffer.from(hex ?? '', 'hex').subarray(0, 24 + fixedBytes)
       change(head)
@@ -308,15 +339,28 @@ describe('link codec', () => {
       bytes.writeUIntBE(limits.writePartBytes + 1, at, 6)
       bytes.writeUInt32BE(fixedBytes + limits.writePartBytes + 1, 4)
     }
-    assert.deepEqual([pass(none), passed(none)], ['', ''])
+    const compare = (change: (bytes: Buffer) => void) => changed(compared?.hex, 42, change)
+    const differs = (change: (bytes: Buffer) => void) => changed(different?.hex, 30, change)
+    const tooLarge = (bytes: Buffer) => {
+      bytes.writeUIntBE(limits.compareBytes + 512, 58, 6)
+      bytes.writeUInt32BE(42 + 2 * (limits.compareBytes + 512), 4)
+    }
+    assert.deepEqual([pass(none), passed(none), compare(none), differs(none)], ['', '', '', ''])
     const cases: readonly [string, RegExp][] = [
-      [pass((bytes) => bytes.writeUInt8(6, 64)), /unknown kind/],
+      [pass((bytes) => bytes.writeUInt8(7, 64)), /unknown kind/],
+      [pass((bytes) => bytes.writeUInt8(6, 64)), /half sectors/],
+      [compare((bytes) => bytes.writeUIntBE(1537, 52, 6)), /half sectors/],
+      [compare((bytes) => bytes.writeUIntBE(0, 58, 6)), /half sectors/],
+      [compare((bytes) => bytes.writeUIntBE(1024, 58, 6)), /another length/],
+      [compare(tooLarge), /larger than any/],
       [pass((bytes) => bytes.writeUInt8(4, 64)), /another length/],
       [pass((bytes) => bytes.writeUInt8(5, 64)), /flush of some/],
       [pass((bytes) => bytes.writeUIntBE(0, 58, 6)), /no bytes/],
       [pass((bytes) => bytes.writeUIntBE(4, 58, 6)), /another length/],
       [pass(tooLong(58)), /no frame/],
-      [passed((bytes) => bytes.writeUInt8(5, 52)), /unknown outcome/],
+      [passed((bytes) => bytes.writeUInt8(7, 52)), /unknown outcome/],
+      [passed((bytes) => bytes.writeUInt8(5, 52)), /not done/],
+      [differs((bytes) => bytes.writeUIntBE(limits.compareBytes, 46, 6)), /another length/],
       [passed((bytes) => bytes.writeUInt8(3, 52)), /not done/],
       [passed((bytes) => bytes.writeUIntBE(1, 46, 6)), /another length/],
       [passed(tooLong(46)), /no frame/],

@@ -99,6 +99,24 @@ const passOther = fc
     lengthBytes: fc.integer({ min: 1, max: 2 ** 22 }),
   })
   .map((rest): Message => ({ type: 'pass', chunks: [], ...rest }))
+const passCompare = fc
+  .record({
+    ...passCommon,
+    sector: fc.nat(2 ** 30),
+    sectors: fc.integer({ min: 1, max: 3 }),
+    fill: fc.nat(255),
+    cutAt: fc.nat(3072),
+  })
+  .map(
+    ({ sector, sectors, fill, cutAt, ...rest }): Message => ({
+      type: 'pass',
+      kind: 'compare',
+      ...rest,
+      offsetBytes: sector * 512,
+      lengthBytes: sectors * 512,
+      chunks: chunks(new Uint8Array(sectors * 1024).fill(fill), cutAt),
+    }),
+  )
 const passFlush = fc
   .record(passCommon)
   .map((rest): Message => ({ type: 'pass', kind: 'flush', lengthBytes: 0, chunks: [], ...rest }))
@@ -134,6 +152,7 @@ export const anyMessage: fc.Arbitrary<Message> = fc.oneof(
   passWrite,
   passOther,
   passFlush,
+  passCompare,
   passedRead,
   passedOther,
   control,

@@ -5,7 +5,7 @@ import { type Asked, command, type Reply, requestBytes } from './wire.ts'
 
 export const seed = 20261122
 export const sizeBytes = 1 << 20
-export const errors = { none: 0, io: 5, invalid: 22, noSpace: 28, shutdown: 108 } as const
+export const errors = { none: 0, notPermitted: 1, io: 5, invalid: 22, noSpace: 28, shutdown: 108 } as const
 export const read = (offset: number, length: number, cookie = 1n): Asked => ({
   command: command.read,
   offset: BigInt(offset),

@@ -128,6 +128,7 @@ describe('NBD requests', () => {
       ['io', errors.io],
       ['no-space', errors.noSpace],
       ['shutdown', errors.shutdown],
+      ['conflict', errors.notPermitted],
     ]
     for (const structured of [false, true]) {
       for (const [failure, error] of words) {

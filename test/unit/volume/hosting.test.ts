@@ -61,7 +61,9 @@ function host() {
         0,
         done,
       )
-      here.push({ what: `${wish.kind} ${wish.offsetBytes}+${wish.lengthBytes}`, connection, write, done })
+      const ended = (failure: BlockFailure | null) => done(failure, write.differsAtBytes)
+      const what = `${wish.look === undefined ? wish.kind : 'compare'} ${wish.offsetBytes}+${wish.lengthBytes}`
+      here.push({ what, connection, write, done: ended })
       return write
     },
     flush: (connection, done) => here.push({ what: 'flush', connection, write: null, done }),

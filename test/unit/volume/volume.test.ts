@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import { InvariantBroken, UserError } from '../../../agent/kit/failure.ts'
 import { limits, shareOfLinks } from '../../../agent/limits.ts'
 import { Admission } from '../../../agent/volume/admission.ts'
-import type { BlockFailure, Done } from '../../../agent/volume/block-device.ts'
+import type { BlockFailure, CompareDone } from '../../../agent/volume/block-device.ts'
 import { type ClientService, VolumeClient } from '../../../agent/volume/client.ts'
 import { checkSize, Preparation, plan, preparedRecord } from '../../../agent/volume/creation.ts'
 import { Lamport } from '../../../agent/volume/lamport.ts'
@@ -92,7 +92,7 @@ describe('credit to execute (P7)', () => {
 describe('a client of a volume', () => {
   const sizeBytes = 100 * MiB
   const client = (options: { writeThrough?: boolean } = {}) => {
-    const writes: (WriteWish & { done: Done; connection: Connection })[] = []
+    const writes: (WriteWish & { done: CompareDone; connection: Connection })[] = []
     let detached = 0
     const volume = {
       sizeBytes,
@@ -139,7 +139,7 @@ describe('a client of a volume', () => {
       assert.ok(part !== undefined)
       assert.equal(writes.length, 0, 'one at a time')
       parts.push([part.kind, part.offsetBytes, part.lengthBytes])
-      part.done(null)
+      part.done(null, null)
     }
     assert.deepEqual(answers, [null])
     assert.deepEqual(
@@ -176,11 +176,11 @@ describe('a client of a volume', () => {
       assert.deepEqual([kind, fua], ['data', true])
     }
     const [one, two, three, four] = writes
-    three?.done(null)
-    one?.done(null)
-    four?.done('no-space')
+    three?.done(null, null)
+    one?.done(null, null)
+    four?.done('no-space', null)
     assert.deepEqual(answers, [])
-    two?.done('io')
+    two?.done('io', null)
     assert.deepEqual(answers, ['no-space'])
   })
 
@@ -201,8 +201,8 @@ describe('a client of a volume', () => {
     const { made, writes } = client()
     const answers: (BlockFailure | null)[] = []
     made.trim(0, 90 * MiB, false, (failure) => answers.push(failure))
-    writes.shift()?.done(null)
-    writes.shift()?.done('io')
+    writes.shift()?.done(null, null)
+    writes.shift()?.done('io', null)
     assert.deepEqual([answers, writes.length], [['io'], 0])
   })
 
