@@ -379,13 +379,12 @@ export class Cluster {
     this.story.tell('CLIENT', `${what}: ${failure}`)
     // C8: a full disk refuses first writes, and the checker knows that they were done nowhere.
     if (failure === 'no-space' && this.servers.some(({ disk }) => disk.wasSmall)) return
-    // Only a lone replica's failing disk is an excuse (C6), or what rotted on it (R3).
-    const session = server.volume?.member.session?.number
-    const isAlone = !this.storage.some((other) => {
-      const member = other.volume?.member
-      return other !== server && member?.phase === 'open' && member.session?.number === session
-    })
-    const excused = this.servers.some(({ everFailed }) => everFailed) || (server.everRotted && isAlone)
+    // Only a lone replica's failing disk is an excuse (C6), or what rotted on it (R3); also for whom it is the host.
+    const open = this.storage.filter(({ volume }) => volume?.member.phase === 'open')
+    const executing = open.includes(server) ? server : open[0]
+    const session = executing?.volume?.member.session?.number
+    const isAlone = !open.some((other) => other !== executing && other.volume?.member.session?.number === session)
+    const excused = this.servers.some(({ everFailed }) => everFailed) || (executing?.everRotted === true && isAlone)
     if (failure !== 'io' || !excused) this.problems.push(`${what}: ${failure}`)
   }
 }
