@@ -137,6 +137,8 @@ export class Permission {
     peer.hasAnswered = true
     const served = isFirst ? this.#waiting : this.#waitingIn(grant.firstBlock, grant.lastBlock)
     for (const use of this.#oldestFirst(served)) this.#tryBegin(use)
+    // Who began may have ended the session (P3): what it owed is void, and must not be sent in the next one.
+    if (!this.#peers.includes(peer)) return
     this.#forgetTooMany(peer)
     // What was asked back while this grant was under way.
     this.#yieldOver(peer, ask.firstBlock, ask.lastBlock)

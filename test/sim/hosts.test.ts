@@ -92,6 +92,35 @@ describe('a server whose disk fails', () => {
   })
 })
 
+describe('a volume that a server opens long after its links (a storage folder that was away)', () => {
+  it('is served through a host at once, also while its replica cannot join', async () => {
+    let isAway = false
+    const cluster = await new Directed(2, 1, {
+      world: (honest) => {
+        // What lies in a folder that is away is not there when the agent starts.
+        const replicas = honest.store.replicas.bind(honest.store)
+        Object.assign(honest.store, { replicas: () => (isAway ? [] : replicas()) })
+        return honest
+      },
+    }).begin()
+    cluster.server(1).kill()
+    const alone = cluster.write(cluster.attach(0), 0, 7)
+    cluster.until('the other one goes on alone', () => alone.answer === null)
+    isAway = true
+    cluster.lost = ({ kind }) => kind === 'join.request'
+    cluster.server(1).start()
+    cluster.untilConnected()
+    cluster.pass(2_000)
+    assert.equal(cluster.server(1).volume, undefined)
+    isAway = false
+    const { engine } = cluster.server(1)
+    engine?.openFolder(engine.folders.main)
+    const seen = cluster.read(cluster.attach(1), 0)
+    cluster.until('it is read through the host', () => seen.answer === null, 2_000)
+    assert.deepEqual([seen.first, cluster.inSync(0)], [7, 'a'])
+  })
+})
+
 describe('a host that goes', () => {
   it('killed with a write of ours: its outcome is unknown, once; reads, flushes and what follows go through the next one', async () => {
     const cluster = await withoutDisk(2)

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { Cluster, type Station, type TestUse } from './world.ts'
+import { Cluster, type Station, TestUse } from './world.ts'
 
 const pair = (): [Cluster, Station, Station] => {
   const cluster = new Cluster(2).startOpen()
@@ -170,6 +170,22 @@ describe('permission: who may use the volume', () => {
     assert.equal(present.begun, 1)
     assert.equal(cluster.breach(), null)
     assert.equal(other.active.size, 0, 'the present use still holds the volume')
+  })
+
+  it('says nothing more in a session that the beginning of a use has ended, nor of it in the next one (P3)', () => {
+    for (const startsNext of [false, true]) {
+      const [cluster, one, other] = pair()
+      const use = new TestUse('exclusive', 0, 4096, () => {
+        // As a write does whose disk refuses it at once.
+        one.policing.endSession()
+        if (startsNext) one.policing.startSession([other.id])
+      })
+      one.policing.acquire(use)
+      other.use('exclusive')
+      while (use.begun === 0) assert.ok(cluster.deliver(0))
+      const said = cluster.queues.get(`${one.id} ${other.id}`) ?? []
+      assert.deepEqual(said, [], 'the ask that waited for it belongs to the session that is over')
+    }
   })
 
   it('answers others as soon as the session is recorded, but begins nothing of its own before it is open (E9)', () => {
