@@ -15,14 +15,19 @@ export interface ClientParts {
   readonly sizeBytes: number
   /** The blocks that requests aim at, ascending; only these are judged. */
   readonly blocks: readonly number[]
+  /** Of all clients; null: each one's own. */
+  readonly habits?: Habits | null
   nextStamp(): number
   /** How a request ended that should not have ended so. */
   refused(what: string, failure: BlockFailure, server: SimServer): void
 }
 
 type EndOfWrite = ReturnType<History['write']>
-type Kind = 'read' | 'write' | 'part' | 'many' | 'zero' | 'trim' | 'flush'
+export type Kind = 'read' | 'write' | 'part' | 'many' | 'zero' | 'trim' | 'flush'
+/** How often each kind of request is made, beside the others. */
+export type Habits = Readonly<Partial<Record<Kind, number>>>
 const usual: Readonly<Record<Kind, number>> = { read: 40, write: 30, part: 10, many: 10, zero: 3, trim: 2, flush: 6 }
+const nothing: Readonly<Record<Kind, number>> = { read: 0, write: 0, part: 0, many: 0, zero: 0, trim: 0, flush: 0 }
 /** Nothing of theirs waits for a write that hangs: they see what a server shows that is cut off. */
 const readers: Readonly<Record<Kind, number>> = { read: 97, write: 0, part: 0, many: 0, zero: 0, trim: 0, flush: 3 }
 
@@ -46,7 +51,8 @@ export class SimClient {
     this.name = name
     this.#chance = parts.world.chance(`client ${name}`)
     this.#depth = this.#chance.whole(1, 3)
-    this.#habits = onlyReads || this.#chance.is(0.2) ? readers : usual
+    const drawn = onlyReads || this.#chance.is(0.2) ? readers : usual
+    this.#habits = parts.habits ? { ...nothing, ...parts.habits } : drawn
     this.#thinkMs = this.#chance.pick([20, 60, 150, 400])
   }
 

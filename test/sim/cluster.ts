@@ -5,7 +5,7 @@ import { limits } from '../../agent/limits.ts'
 import type { ControlMessage } from '../../agent/link/messages.ts'
 import type { BlockFailure } from '../../agent/volume/block-device.ts'
 import { History, sectorsPerBlock } from './checker.ts'
-import { bytesOf, type ClientParts, SimClient } from './clients.ts'
+import { bytesOf, type ClientParts, type Habits, SimClient } from './clients.ts'
 import { compareCopies } from './copies.ts'
 import { type FaultKind, Faults } from './faults.ts'
 import { type MishapKind, Mishaps } from './mishaps.ts'
@@ -13,7 +13,7 @@ import { Network } from './network.ts'
 import { Person } from './person.ts'
 import { PowerLosses } from './power.ts'
 import { SimServer, type Tampering } from './server.ts'
-import { type Shape, shapeOf } from './shape.ts'
+import { type Shape, shapeOf, type WantedShape } from './shape.ts'
 import { Story } from './story.ts'
 import { isSplit, reasonToWait, stateOf, type WaitsFor } from './waits.ts'
 import { type Chance, World } from './world.ts'
@@ -35,6 +35,12 @@ export interface SimOptions {
   readonly servers?: number
   /** Faults end, and clients rest, when so many requests were answered. */
   readonly operations?: number
+  /** Parts of what the cluster is like, instead of the seed's own. */
+  readonly shape?: WantedShape
+  /** Mean virtual milliseconds from one fault to the next. */
+  readonly faultsEveryMs?: number
+  /** What all clients do, and how often, instead of each one's own. */
+  readonly habits?: Habits
 }
 
 export interface SimResult {
@@ -92,7 +98,7 @@ export class Cluster {
     this.world = world
     this.story = new Story(world, options.story ?? false)
     this.chance = world.chance('cluster')
-    this.shape = shapeOf(world, this.chance, options.servers ?? null)
+    this.shape = shapeOf(world, this.chance, options.servers ?? null, options.shape ?? {})
     const { count, arbiter, sizeBytes, blocks, network } = this.shape
     const broken = (words: string) => this.problems.push(words)
     const arrived = (from: ServerId, to: ServerId, message: ControlMessage) => {
@@ -121,6 +127,7 @@ export class Cluster {
       story: this.story,
       sizeBytes,
       blocks,
+      habits: options.habits ?? null,
       nextStamp: () => {
         this.#stamp += 1
         return this.#stamp
@@ -135,7 +142,7 @@ export class Cluster {
       witness: this.witness,
       powerLost: (server: SimServer) => this.#power.lost(server),
     }
-    this.faults = new Faults(parts, options.faults ?? null)
+    this.faults = new Faults(parts, options.faults ?? null, options.faultsEveryMs ?? null)
     this.#arbiter = this.witness ?? this.chance.pick(this.storage)
     this.mishaps = new Mishaps(parts, this.#arbiter, options.mishap ?? (options.faults === undefined ? null : 'none'))
     this.person = new Person({ world, story: this.story, storage: this.storage })

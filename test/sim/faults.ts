@@ -64,15 +64,16 @@ export class Faults {
   readonly #everyMs: number
   #over = false
 
-  /** @param weather null: the seed's own */
-  constructor(parts: FaultParts, weather: Partial<Record<FaultKind, number>> | null) {
+  /** @param weather null: the seed's own @param everyMs null: the seed's own */
+  constructor(parts: FaultParts, weather: Partial<Record<FaultKind, number>> | null, everyMs: number | null = null) {
     this.#parts = parts
     this.#chance = parts.world.chance('faults')
     const none = Object.fromEntries(Object.keys(usual).map((kind) => [kind, 0]))
     // The keys are those of `usual`, all of them.
     this.#weather =
       weather === null ? faultWeather(this.#chance) : ({ ...none, ...weather } as Record<FaultKind, number>)
-    this.#everyMs = this.#chance.pick([700, 2_000, 4_000, 8_000])
+    const drawnMs = this.#chance.pick([700, 2_000, 4_000, 8_000])
+    this.#everyMs = everyMs ?? drawnMs
   }
 
   begin(): void {

@@ -1,7 +1,7 @@
 /**
  * Runs simulated histories: `--seed N [--story] [--messages]` one, `--from A --count N [--resume FILE]` many. Ends with 1
  * when one was bad. `--until-bad` ends at the first bad one and tells it as a line of JSON; `--faults JSON` sets the
- * weather (kind: weight) instead of the seed's own.
+ * weather (kind: weight) instead of the seed's own; `--options JSON` anything of SimOptions.
  */
 import { parseArgs } from 'node:util'
 import { type SimOptions, type SimResult, simulate } from './cluster.ts'
@@ -22,6 +22,7 @@ const { values } = parseArgs({
     operations: { type: 'string' },
     mishap: { type: 'string' },
     faults: { type: 'string' },
+    options: { type: 'string' },
     'until-bad': { type: 'boolean', default: false },
   },
 })
@@ -30,7 +31,7 @@ const { values } = parseArgs({
 const saveMs = 1_000
 
 function options(seed: number): SimOptions {
-  const { servers, operations, mishap, faults, story, messages, short } = values
+  const { servers, operations, mishap, faults, story, messages, short, options: more } = values
   if (mishap !== undefined && !isMishapKind(mishap)) throw new Error(`there is no mishap "${mishap}"`)
   return {
     seed,
@@ -41,6 +42,7 @@ function options(seed: number): SimOptions {
     ...(operations === undefined ? {} : { operations: Number(operations) }),
     ...(mishap === undefined ? {} : { mishap }),
     ...(faults === undefined ? {} : { faults: JSON.parse(faults) }),
+    ...(more === undefined ? {} : JSON.parse(more)),
   }
 }
 

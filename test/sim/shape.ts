@@ -15,14 +15,25 @@ export interface Shape {
   readonly network: NetworkWeather
 }
 
+/** What is not left to the seed. */
+export interface WantedShape {
+  readonly arbiter?: Shape['arbiter']
+  readonly sizeBytes?: number
+  /** Clients aim at that many blocks at most. */
+  readonly blocks?: number
+  readonly network?: Partial<NetworkWeather>
+}
+
 /** @param count null: the seed's own */
-export function shapeOf(world: World, chance: Chance, count: number | null): Shape {
-  const network = networkWeather(chance, world)
+export function shapeOf(world: World, chance: Chance, count: number | null, wanted: WantedShape = {}): Shape {
+  const network = { ...networkWeather(chance, world), ...wanted.network }
   const usual = chance.is(0.6) ? 2 : 3
   const drawn = world.chance('five').is(0.04) ? 5 : usual
-  const arbiter = chance.is(0.5) ? 'witness' : 'preferred'
-  const sizeBytes = chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
-  return { count: count ?? drawn, arbiter, sizeBytes, blocks: pickBlocks(chance, sizeBytes), network }
+  const drawnArbiter = chance.is(0.5) ? 'witness' : 'preferred'
+  const drawnBytes = chance.pick([1 * MiB, 1 * MiB, 1 * MiB, 17 * MiB])
+  const { arbiter = drawnArbiter, sizeBytes = drawnBytes } = wanted
+  const blocks = pickBlocks(chance, sizeBytes).slice(0, wanted.blocks)
+  return { count: count ?? drawn, arbiter, sizeBytes, blocks, network }
 }
 
 function networkWeather(chance: Chance, world: World): NetworkWeather {

@@ -45,7 +45,7 @@ export const epochs: readonly Mutant[] = [
     rule: 'E3',
     what: 'does not wait for the leases of those who are out',
     edits: [edit('membership/removal.ts', '    return waitMs\n', '    return waitMs * 0\n')],
-    faults: { isolate: 1 },
+    weather: { faults: { isolate: 1 } },
     short: false,
   },
   {
@@ -223,11 +223,7 @@ export const crashes: readonly Mutant[] = [
     rule: 'C8',
     what: 'executes a write without space set aside elsewhere',
     edits: [
-      edit(
-        'volume/writes.ts',
-        'if (space.cover(request)) return outgoing.execute(request)',
-        'if (space.cover(request) || true) return outgoing.execute(request)',
-      ),
+      edit('volume/writes.ts', 'if (!space.cover(request)) return this.#askSpace(request)', 'space.cover(request)'),
     ],
   },
   {

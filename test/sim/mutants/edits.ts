@@ -98,7 +98,7 @@ const reads: readonly Mutant[] = [
         'return true',
       ),
     ],
-    faults: { isolate: 1 },
+    weather: { faults: { isolate: 1 } },
     short: false,
   },
   {
@@ -129,13 +129,7 @@ const policing: readonly Mutant[] = [
   {
     rule: 'P1',
     what: 'yields while it uses the range',
-    edits: [
-      edit(
-        'policing/permission.ts',
-        "own.some((use) => use.phase === 'active' && use.grantedIn === this.#generation)",
-        'false',
-      ),
-    ],
+    edits: [edit('policing/permission.ts', 'own.some((use) => this.isHeld(use))', 'false')],
   },
   {
     rule: 'P1',

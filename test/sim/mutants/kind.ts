@@ -1,5 +1,5 @@
 /** What a mutant is: a rule, and the edits of the code that break it. */
-import type { FaultKind } from '../faults.ts'
+import type { SimOptions } from '../cluster.ts'
 
 export interface Edit {
   /** Below `agent/`. */
@@ -8,12 +8,14 @@ export interface Edit {
   readonly to: string
 }
 
+/** In which histories it shows soonest; what is not given is each seed's own. */
+export type Weather = Omit<SimOptions, 'seed' | 'story' | 'messages' | 'short' | 'tampering' | 'operations'>
+
 export interface Mutant {
   readonly rule: string
   readonly what: string
   readonly edits: readonly Edit[]
-  /** The weather in which it shows soonest; the seed's own when not given. */
-  readonly faults?: Partial<Record<FaultKind, number>>
+  readonly weather?: Weather
   /** False where a short history ends before it can show. */
   readonly short?: boolean
 }

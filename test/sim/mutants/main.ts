@@ -1,67 +1,75 @@
 /**
- * `node test/sim/mutants/main.ts [--rule P1] [--most 500] [--from 1] [--jobs 2] [--write]`: breaks each rule on purpose and tells
- * how many histories the simulator needed to find it out; `--write` puts the table into test/sim/README.md. Ends with 1
- * when one was not found.
+ * `node test/sim/mutants/main.ts [--rule P1] [--what WORD] [--most 500] [--from 1] [--jobs 2] [--new] [--keep] [--table]`:
+ * breaks each rule on purpose and tells how many histories the simulator needed to find it out. `--keep` remembers that
+ * (found.json); `--table` plays nothing and puts all that is remembered into test/sim/README.md; `--new` plays only what
+ * nothing is remembered of. Ends with 1 when one was not found.
  */
+import { execFileSync } from 'node:child_process'
 import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { mutants } from './edits.ts'
+import { foundRows, type Row, saveRows, tableOf } from './found.ts'
 import type { Mutant } from './kind.ts'
-import { judge, type Verdict } from './mutant.ts'
+import { judge } from './mutant.ts'
 
 const { values } = parseArgs({
   options: {
-    rule: { type: 'string' },
+    rule: { type: 'string', default: '' },
+    what: { type: 'string', default: '' },
     most: { type: 'string', default: '500' },
     from: { type: 'string', default: '1' },
     jobs: { type: 'string', default: '2' },
-    write: { type: 'boolean', default: false },
+    new: { type: 'boolean', default: false },
+    keep: { type: 'boolean', default: false },
+    table: { type: 'boolean', default: false },
   },
 })
 
 const readme = join(import.meta.dirname, '..', 'README.md')
 const marks = ['<!-- mutants: begin -->', '<!-- mutants: end -->'] as const
 
-interface Row {
-  readonly mutant: Mutant
-  readonly verdict: Verdict
+async function play(mutant: Mutant, commit: string): Promise<Row> {
+  const { rule, what } = mutant
+  const { seed, histories, problem, seconds } = await judge(mutant, Number(values.from), Number(values.most))
+  const found = seed === null ? `NOT FOUND in ${histories}` : `seed ${seed}`
+  console.log(`${rule}: ${what}: ${found} (${seconds.toFixed(0)} s) ${problem}`)
+  return { rule, what, histories, isFound: seed !== null, problem: problem.slice(0, 120), commit }
 }
 
-async function all(chosen: readonly Mutant[]): Promise<Row[]> {
-  const rows: Row[] = []
-  const waiting = chosen.map((mutant, place) => ({ mutant, place }))
+/** @returns whether all were found */
+async function playAll(chosen: readonly Mutant[]): Promise<boolean> {
+  const commit = execFileSync('git', ['rev-parse', '--short', 'HEAD'], { encoding: 'utf8' }).trim()
+  const waiting = [...chosen]
+  let allFound = true
+  let saving = Promise.resolve()
   const worker = async () => {
     for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
-      const { mutant, place } = next
-      const verdict = await judge(mutant, Number(values.from), Number(values.most))
-      const found = verdict.seed === null ? 'NOT FOUND' : `seed ${verdict.seed}`
-      console.log(`${mutant.rule}: ${mutant.what}: ${found} (${verdict.seconds.toFixed(0)} s) ${verdict.problem}`)
-      rows[place] = { mutant, verdict }
+      const row = await play(next, commit)
+      allFound &&= row.isFound
+      // One after the other: each reads the file and writes it anew.
+      if (values.keep) saving = saving.then(() => saveRows(mutants, [row]))
     }
   }
   await Promise.all(Array.from({ length: Number(values.jobs) }, worker))
-  return rows
+  await saving
+  return allFound
 }
 
-function table(rows: readonly Row[]): string {
-  const lines = rows.map(({ mutant, verdict }) => {
-    const found = verdict.seed === null ? `not in ${verdict.histories}` : `${verdict.histories}`
-    return `| ${mutant.rule} | ${mutant.what} | ${found} |`
-  })
-  const found = rows.map(({ verdict }) => (verdict.seed === null ? Number.POSITIVE_INFINITY : verdict.histories))
-  const median = [...found].sort((one, other) => one - other)[Math.floor(found.length / 2)]
-  return ['| rule | broken: it | histories |', '| --- | --- | ---: |', ...lines, '', `Median: ${median}.`].join('\n')
-}
-
-const rows = await all(mutants.filter(({ rule }) => values.rule === undefined || rule.includes(values.rule)))
-const text = table(rows)
-console.log(`\n${text}`)
-if (values.write) {
-  const present = await readFile(readme, 'utf8')
-  const [before, rest] = present.split(marks[0])
+async function writeTable(): Promise<void> {
+  const text = tableOf(await foundRows(mutants))
+  const [before, rest] = (await readFile(readme, 'utf8')).split(marks[0])
   const after = rest?.split(marks[1])[1]
   if (before === undefined || after === undefined) throw new Error(`${readme} has no place for the table`)
   await writeFile(readme, `${before}${marks[0]}\n${text}\n${marks[1]}${after}`)
 }
-process.exitCode = rows.every(({ verdict }) => verdict.seed !== null) ? 0 : 1
+
+if (values.table) await writeTable()
+else {
+  const known = values.new ? await foundRows(mutants) : []
+  const chosen = mutants.filter(({ rule, what }) => {
+    const isKnown = known.some((row) => row.rule === rule && row.what === what)
+    return rule.includes(values.rule) && what.includes(values.what) && !isKnown
+  })
+  process.exitCode = (await playAll(chosen)) ? 0 : 1
+}

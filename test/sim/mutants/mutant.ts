@@ -39,11 +39,11 @@ export function judge(mutant: Mutant, from: number, most: number): Promise<Verdi
 
 const said = z.object({ seed: z.number(), problems: z.array(z.string()) })
 
-async function play(folder: string, { faults, short }: Mutant, from: number, most: number): Promise<Verdict> {
+async function play(folder: string, { weather, short }: Mutant, from: number, most: number): Promise<Verdict> {
   const beganMs = performance.now()
   const arguments_ = ['test/sim/main.ts', '--from', `${from}`, '--count', `${most}`, '--until-bad', '--quiet']
   if (short !== false) arguments_.push('--short')
-  if (faults !== undefined) arguments_.push('--faults', JSON.stringify(faults))
+  if (weather !== undefined) arguments_.push('--options', JSON.stringify(weather))
   const child = spawn(process.execPath, arguments_, { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] })
   const heard = { out: '', err: '' }
   child.stdout.on('data', (chunk) => {
