@@ -31,12 +31,13 @@ export function grown(ask: Ask, { peer, uses, recent }: GrowthFacts): Span {
       reach.firstBlock = Math.max(reach.firstBlock, Math.min(lastBlock + 1, ask.firstBlock))
     if (lastBlock > ask.lastBlock) reach.lastBlock = Math.min(reach.lastBlock, Math.max(firstBlock - 1, ask.lastBlock))
   }
+  // First what costs the same whatever is in flight: what is left to look through is short then.
+  recent?.eachAgainst(ask.mode, keep)
   for (const other of uses.collect(reach.firstBlock, reach.lastBlock, [])) {
     if (conflicts(other.mode, ask.mode)) keep(other.firstBlock, other.lastBlock)
   }
   for (const own of peer.asked.overlapping(reach.firstBlock, reach.lastBlock)) {
     if (conflicts(own.mode, ask.mode)) keep(own.firstBlock, own.lastBlock)
   }
-  recent?.eachAgainst(ask.mode, keep)
   return reach
 }

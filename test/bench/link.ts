@@ -43,10 +43,28 @@ async function answer(ports: { a: number; b: number }): Promise<void> {
   process.on('SIGTERM', () => process.exit(0)) // so that a profile of this side is written too
 }
 
+type Take = (numbers: readonly number[]) => void
+type OnWritten = (take: Take) => void
+
+const writeOf = (number: number, lowWater: number, lengthBytes: number, chunks: readonly Uint8Array[]): Message => ({
+  type: 'write',
+  volumeKey: 1,
+  session: 2,
+  attempt: 0,
+  number,
+  lowWater,
+  time: number,
+  kind: 'data',
+  fua: false,
+  offsetBytes: number * 4096,
+  lengthBytes,
+  chunks,
+})
+
 async function measure(
   hub: LinkHub,
   options: { bytes: number; depth: number; seconds: number; cut: number },
-  onWritten: (take: (numbers: readonly number[]) => void) => void,
+  onWritten: OnWritten,
 ) {
   const chunks: Uint8Array[] = []
   const payload = Buffer.alloc(options.bytes, 1)
@@ -56,20 +74,7 @@ async function measure(
   let done = 0
   const send = () => {
     number += 1
-    hub.send(ids.b, {
-      type: 'write',
-      volumeKey: 1,
-      session: 2,
-      attempt: 0,
-      number,
-      lowWater: done,
-      time: number,
-      kind: 'data',
-      fua: false,
-      offsetBytes: number * 4096,
-      lengthBytes: options.bytes,
-      chunks,
-    })
+    hub.send(ids.b, writeOf(number, done, options.bytes, chunks))
   }
   const started = performance.now()
   const endAt = started + options.seconds * 1000
@@ -89,28 +94,53 @@ async function measure(
   )
 }
 
-if (process.argv[2] === 'answer') {
-  await answer({ a: Number(process.argv[3]), b: Number(process.argv[4]) })
-} else {
+/** The other end in a process of its own. @throws what `use` throws; the process is gone then, too */
+async function withLink(use: (hub: LinkHub, onWritten: OnWritten) => Promise<void>): Promise<void> {
   const ports = { a: await freePort(), b: await freePort() }
   const child = fork(import.meta.filename, ['answer', String(ports.a), String(ports.b)])
   try {
-    let take: (numbers: readonly number[]) => void = () => undefined
+    let take: Take = () => undefined
     const hub = await start('a', ports, (message) => {
       if (message.type === 'written') take(message.numbers)
     })
     await until(() => hub.peer(ids.b)?.connected === true, 'connected')
-    const onWritten = (next: typeof take) => {
+    await use(hub, (next) => {
       take = next
-    }
-    for (const round of [1, 2]) {
-      console.log(`round ${round}`)
-      await measure(hub, { bytes: 4096, depth: 1, seconds: 1, cut: 4096 }, onWritten)
-      await measure(hub, { bytes: 4096, depth: 32, seconds: 3, cut: 4096 }, onWritten)
-      await measure(hub, { bytes: 131072, depth: 32, seconds: 3, cut: 65536 }, onWritten)
-    }
+    })
     await hub.close()
   } finally {
     child.kill()
+  }
+}
+
+/** Milliseconds from a small message to its answer, one after the other. */
+export async function linkRoundTrips(count: number): Promise<number[]> {
+  const took: number[] = []
+  await withLink(async (hub, onWritten) => {
+    const chunks = [Buffer.alloc(512, 1)]
+    for (let number = 1; number <= count; number += 1) {
+      const answer = new Promise<void>((answered) => onWritten(() => answered()))
+      const begin = performance.now()
+      hub.send(ids.b, writeOf(number, number - 1, 512, chunks))
+      await answer
+      took.push(performance.now() - begin)
+    }
+  })
+  return took
+}
+
+// Only as the program, not where linkRoundTrips is imported.
+if (process.argv[1] === import.meta.filename) {
+  if (process.argv[2] === 'answer') {
+    await answer({ a: Number(process.argv[3]), b: Number(process.argv[4]) })
+  } else {
+    await withLink(async (hub, onWritten) => {
+      for (const round of [1, 2]) {
+        console.log(`round ${round}`)
+        await measure(hub, { bytes: 4096, depth: 1, seconds: 1, cut: 4096 }, onWritten)
+        await measure(hub, { bytes: 4096, depth: 32, seconds: 3, cut: 4096 }, onWritten)
+        await measure(hub, { bytes: 131072, depth: 32, seconds: 3, cut: 65536 }, onWritten)
+      }
+    })
   }
 }

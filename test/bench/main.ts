@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- store` is store.ts. `npm run bench`: the mirrored pair side by side with qemu-storage-daemon's, run by run in turns, so that whatever
- * else the machine does disturbs both alike. Ends with 0 when everything was measured, 2 when it could not.
+ * `npm run bench -- store` is store.ts, `-- policing` is policing.ts. `npm run bench`: the mirrored pair side by side with
+ * qemu-storage-daemon's, run by run in turns, so that whatever else the machine does disturbs both alike. Ends with 0 when everything was measured, 2 when it could not.
  */
 // First, so that the pool of file threads has the agent's size here too.
 import '../../agent/thread-pool.ts'
@@ -14,12 +14,14 @@ import { CouldNot, messageOf } from '../lab/answer.ts'
 import { describe, down, up } from '../lab/lab.ts'
 import { type BenchJob, benchJobs } from './jobs.ts'
 import { fill, measure, type Run, type Target } from './measure.ts'
+import { benchPolicing } from './policing.ts'
 import { canRunQuorumPair, startQuorumPair } from './quorum-pair.ts'
 import { benchStore } from './store.ts'
 import { rowsOf, tableOf } from './table.ts'
 
 const help = `npm run bench -- [options]        the mirrored pair beside qemu's
 npm run bench -- store [options]  one server's store beside a plain file (--help says more)
+npm run bench -- policing         who may write: alone, in conflict, on halves (--help says more)
 
   --quick          three short repetitions on a small disk: a first impression, no figure to quote
   --only NAMES     some jobs only: ${benchJobs.map((job) => job.name).join(', ')}
@@ -148,6 +150,7 @@ async function startTargets(
 try {
   const [first, ...others] = process.argv.slice(2)
   if (first === 'store') await benchStore(others)
+  else if (first === 'policing') await benchPolicing(others)
   else {
     const plan = planFrom(process.argv.slice(2))
     if (plan === null) process.stdout.write(`${help}\n`)
