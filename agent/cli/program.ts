@@ -6,6 +6,7 @@ import { connectAgent } from './connection.ts'
 import * as folder from './folder.ts'
 import { socketPath, storageFolder, type Where } from './folders.ts'
 import { init } from './init.ts'
+import { showPriority } from './priority.ts'
 import { runAgentHere } from './run-agent.ts'
 import * as offline from './store.ts'
 import { badUsage, type ExitCode, exitCode, printError, type Terminal } from './terminal.ts'
@@ -80,6 +81,7 @@ function makeProgram(terminal: Terminal, finished: (code: ExitCode) => void): Co
   addSnapshot(program, asks)
   addFolder(program, asks)
   addResync(program, asks)
+  addPriority(program, asks)
   addScrub(program, asks)
   addEvents(program, asks)
   addSmall(program, asks)
@@ -218,6 +220,15 @@ function addResync(program: Command, asks: Asks): void {
         }),
       ),
     )
+}
+
+function addPriority(program: Command, asks: Asks): void {
+  program
+    .command('priority')
+    .description('Who has write priority: where this server may write without asking another one, and what waits')
+    .argument('[volume]', 'only this shared disk')
+    .addHelpText('after', examples(['mirrorbay priority', 'mirrorbay priority office --json']))
+    .action(asks((asking, _options, [volume]) => showPriority(asking, volume)))
 }
 
 function addEvents(program: Command, asks: Asks): void {

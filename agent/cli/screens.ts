@@ -3,6 +3,7 @@ import { deletedName, deletedWords } from '../contract/deleted-words.ts'
 import { eventWords } from '../contract/event-words.ts'
 import type { Event } from '../contract/events.ts'
 import { folderStateWords, folderTrouble } from '../contract/folder-words.ts'
+import { longWaitWords, type PriorityWords, prioritySigns } from '../contract/priority-words.ts'
 import { formatBytes, formatSize } from '../contract/sizes.ts'
 import type {
   DeletedVolumeStatus,
@@ -107,6 +108,7 @@ function volumeBlock(volume: VolumeStatus, nowMs: number): string {
     words.ifAServerStops,
     volume.writeThrough ? 'Every write is on all disks before it is answered.' : null,
     words.toDo === null ? null : `To do: ${words.toDo}`,
+    longWaitWords(volume),
     `Copies: ${volume.replicas.map(replicaWords).join(', ')}`,
     `Takes ${formatBytes(volume.allocatedBytes)} of the disk here`,
     ...addresses(volume).map((address) => `Connect: ${address}`),
@@ -149,6 +151,25 @@ export function volumeList(status: Status, nowMs: number): string {
     addresses(volume)[0] ?? '',
   ])
   return `${columns(rows).join('\n')}\n`
+}
+
+/** Of each shared disk a strip, what its signs mean, and what waits. */
+export function priorityScreen(
+  all: readonly { readonly volume: VolumeStatus; readonly words: PriorityWords }[],
+): string {
+  if (all.length === 0) return 'No shared disk yet.\n'
+  const blocks = all.map(({ volume, words }) => {
+    const { strip, scale, held, waits, requests } = words
+    const said = [
+      ...(strip === '' ? [] : [`[${strip}]  ${scale}`]),
+      held,
+      waits ?? 'Nothing waits for its turn.',
+      ...requests.map((request) => `  ${request}`),
+    ]
+    return [`${volume.name} (${formatSize(volume.sizeBytes)})`, ...said.map((line) => `  ${line}`)].join('\n')
+  })
+  const signs = Object.entries(prioritySigns).map(([sign, meaning]) => `${sign} ${meaning}`)
+  return `${[...blocks, `Signs: ${signs.join(', ')}`].join('\n\n')}\n`
 }
 
 /** "20 Nov 14:02:11  nas-2 stopped answering." */

@@ -42,7 +42,7 @@ export async function deleteSnapshot(asking: Asking, volume: string, name: strin
 /** One snapshot with the name of its shared disk. */
 export type NamedSnapshot = SnapshotStatus & { readonly volume: VolumeStatus['name'] }
 
-const noSuchVolume = (name: string): UserError =>
+export const noSuchVolume = (name: string): UserError =>
   new UserError({
     code: 'no-such-volume',
     happened: `There is no shared disk named ${name} on this server.`,

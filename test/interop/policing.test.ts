@@ -4,6 +4,7 @@
  */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { longWaitWords } from '../../agent/contract/priority-words.ts'
 import type { VolumeStatus } from '../../agent/contract/status.ts'
 import { type ServerName, type TestLab, withLab } from '../kit/lab.ts'
 import { connectNbd, type NbdClient } from '../kit/nbd-client.ts'
@@ -189,13 +190,17 @@ async function queued(lab: TestLab, clients: Clients): Promise<void> {
   // One sector of the same block, so that it overlaps in part.
   const second = clients.a.write(place + 512, Buffer.alloc(512, 0x33)).then(() => ended.push('second'))
   const waitsAt = async () => (await lab.volume('a')).policing
-  const seen = await until('the second one queued for half a second', stepMs, async () => {
+  const seen = await until('the second one queued for over a second', stepMs, async () => {
     const { waiting } = await waitsAt()
-    return waiting.find(({ forMs }) => forMs > 500)
+    return waiting.find(({ forMs }) => forMs > 1_100)
   })
   assert.deepEqual(
     { ...seen, forMs: 0 },
     { mode: 'exclusive', offsetBytes: place + 512, lengthBytes: 512, waitsFor: 'servers', forMs: 0 },
+  )
+  assert.match(
+    longWaitWords(await lab.volume('a')) ?? '',
+    /^1 request here has waited up to 1\.\d s for another server/,
   )
   // What is slow now is only the copy of the first one: others are fast again.
   await lab.fault('a', { kind: 'off' })
