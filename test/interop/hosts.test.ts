@@ -17,8 +17,16 @@ const stepMs = 30_000
 const both = ['a', 'b'] as const
 
 const serversOf = (lab: TestLab) => both.map((name) => ({ name, uri: lab.uri(name) }))
-const loadAt = (lab: TestLab, seed: number): Promise<Load> =>
-  Load.begin({ servers: serversOf(lab), blocks: 256, connectionsPerServer: 2, depth: 2, seed })
+
+/** Clients at both servers, gone again whatever happens. */
+async function withLoad(lab: TestLab, seed: number, use: (load: Load) => Promise<void>): Promise<void> {
+  const load = await Load.begin({ servers: serversOf(lab), blocks: 256, connectionsPerServer: 2, depth: 8, seed })
+  try {
+    await use(load)
+  } finally {
+    await load.stop([])
+  }
+}
 
 const goesOn = (load: Load, name: ServerName, writes = 100): Promise<unknown> => {
   const before = load.report(name).writes
@@ -64,8 +72,7 @@ async function everyKind(lab: TestLab): Promise<void> {
   }
 }
 
-async function failedDisk(t: TestContext, lab: TestLab): Promise<void> {
-  const load = await loadAt(lab, 11)
+async function failedDisk(t: TestContext, lab: TestLab, load: Load): Promise<void> {
   for (const name of both) await goesOn(load, name)
   await mustExit(0, 'fault', lab.dir, 'b', 'disk-fail')
   await until('b leaves', stepMs, async () => !(await isInSync(lab, 'b')))
@@ -87,8 +94,7 @@ async function failedDisk(t: TestContext, lab: TestLab): Promise<void> {
 }
 
 /** Its clients stay connected from before it is cut off until after it is in sync again. */
-async function resync(t: TestContext, lab: TestLab): Promise<void> {
-  const load = await loadAt(lab, 12)
+async function resync(t: TestContext, lab: TestLab, load: Load): Promise<void> {
   for (const name of both) await goesOn(load, name)
   await mustExit(0, 'cut', lab.dir, 'b', 'witness')
   await mustExit(0, 'cut', lab.dir, 'a', 'b')
@@ -108,7 +114,11 @@ async function resync(t: TestContext, lab: TestLab): Promise<void> {
 
 test('clients at a server whose copy is not in sync', async (t) => {
   await withLab({ witness: true }, async (lab) => {
-    await t.test('its disk fails under load: no client sees it (C6)', (t) => failedDisk(t, lab))
-    await t.test('cut off, and during the whole resync: no client sees more than a wait (C5)', (t) => resync(t, lab))
+    await t.test('its disk fails under load: no client sees it (C6)', (t) =>
+      withLoad(lab, 11, (load) => failedDisk(t, lab, load)),
+    )
+    await t.test('cut off, and during the whole resync: no client sees more than a wait (C5)', (t) =>
+      withLoad(lab, 12, (load) => resync(t, lab, load)),
+    )
   })
 })
