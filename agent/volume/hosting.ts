@@ -301,8 +301,9 @@ export class Hosting {
     })
   }
 
-  /** Whole milliseconds, as they travel; rounded down, so that nothing seems younger than it is. */
+  /** Whole milliseconds, as they travel; rounded down, so that nothing seems younger than it is. Sleep counts (A1): clients
+   * go meanwhile. */
   #nowMs(): number {
-    return Math.floor(this.#world.clock.monotonicMs())
+    return Math.floor(this.#world.clock.leaseMs())
   }
 }

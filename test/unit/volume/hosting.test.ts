@@ -277,6 +277,24 @@ describe('when a passed request may start (W9)', () => {
     assert.equal(told.length, 1)
   })
 
+  it('a sleep of this machine counts: what came before it is asked for, and a word from before it starts nothing (A1)', () => {
+    const { clock, pass, here, begin, told, hosting, answers } = serving()
+    let sleptMs = 0
+    clock.leaseMs = () => clock.monotonicMs() + sleptMs
+    const [first, second] = [pass(b), pass(b)]
+    const [one, two] = here
+    assert.ok(one && two)
+    sleptMs += limits.staleRequestMs + 2
+    const outcome = begin(one)
+    assert.deepEqual([outcome, told.map(({ kind }) => kind)], [[], ['host.ask']])
+    sleptMs += limits.leaseMs + 2
+    hosting.tick()
+    assert.deepEqual([outcome, answers()], [['end'], [[b, first.request, 'dropped']]])
+    assert.deepEqual(begin(two), [])
+    hosting.onClosed(b, 1, { connection: second.connection })
+    assert.deepEqual(answers(), [[b, second.request, 'dropped']])
+  })
+
   it('no answer, no start: after a lease it is dropped, and gives up what it holds', () => {
     const { clock, pass, here, begin, hosting, answers, now } = serving()
     const passed = pass(b, { heardMs: 0 })
