@@ -244,7 +244,8 @@ export class Service implements RequestHost {
   /** C6: everything that has not begun to write goes through a host, also what a hung disk still reads. */
   #moveAway(): void {
     this.passing.begin()
-    const reads = [...this.#reads.inside, ...this.#reads.takeWaiting()]
+    const waiting = this.#reads.takeWaiting()
+    const reads = [...this.#reads.inside, ...waiting]
     const writes = [...this.writes.inside, ...this.writes.takeWaiting()]
     for (const request of reads) {
       if (!isOwnClient(request.connection)) continue
@@ -276,6 +277,8 @@ export class Service implements RequestHost {
       request.moveAway()
       this.passing.submit(flushWish(connection, arrivedMs, done))
     }
+    // The agent's own wait on, for its own replica.
+    for (const request of waiting) if (request.connection.isInternal === true) this.#reads.admit(request)
     this.dropUnwanted()
   }
 

@@ -106,3 +106,20 @@ it('keeps nobody waiting: on a disk that hangs while only a scrub reads, the ser
   cluster.server(0).disk.fault = 'none'
   cluster.until('it ends', () => record(cluster, 0).startedMs === null)
 })
+
+it('goes on when its server is back, also where it waited behind its clients as the server fell out', async () => {
+  const cluster = await begin(40 * MiB, [
+    [4096, 7],
+    [33 * MiB, 8],
+  ])
+  cluster.server(1).disk.fault = 'hang'
+  const client = cluster.attach(1)
+  const reads = Array.from({ length: 3 }, () => cluster.read(client, 0, limits.requestBytes))
+  cluster.volume(1).steerScrub('now')
+  cluster.until('out of the set', () => cluster.inSync(0) === 'a')
+  cluster.until('its clients are served', () => reads.every(({ answer }) => answer === null))
+  cluster.server(1).disk.fault = 'none'
+  cluster.until('back in the set', () => cluster.isWhole())
+  cluster.until('ended', () => record(cluster, 1).startedMs === null)
+  assert.equal(record(cluster, 1).unreadablePieces, 0)
+})
