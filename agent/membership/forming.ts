@@ -213,9 +213,13 @@ export function mayOpen(configuration: Configuration, tells: ReadonlyMap<ServerI
   const all = [...tells.values()]
   const counting = all.some(({ older }) => older !== true) ? all.filter(({ older }) => older !== true) : all
   if (counting.some(({ openedId }) => openedId === configuration.id)) return true
-  const lossyRanges = all.map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy'))
-  const [first = [], ...rest] = lossyRanges
-  return rest.reduce<readonly RegionRange[]>(intersection, first).length === 0
+  return !shareRegions(all.map((tell) => tell.doubts.filter((doubt) => doubt.grade === 'lossy')))
+}
+
+/** Whether some region is in all of these lists; each is ascending and without overlaps, as a tell has it. */
+export function shareRegions(lists: readonly (readonly RegionRange[])[]): boolean {
+  const [first = [], ...rest] = lists
+  return rest.reduce(intersection, first).length > 0
 }
 
 interface RegionRange {
@@ -223,8 +227,8 @@ interface RegionRange {
   readonly last: number
 }
 
-/** @returns the regions that are in both; each list is ascending and without overlaps, as a tell has it */
-function intersection(one: readonly RegionRange[], other: readonly RegionRange[]): RegionRange[] {
+/** @returns the regions that are in both */
+function intersection(one: readonly RegionRange[], other: readonly RegionRange[]): readonly RegionRange[] {
   const both: RegionRange[] = []
   let index = 0
   for (const range of one) {

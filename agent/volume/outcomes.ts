@@ -5,6 +5,7 @@
  */
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
+import { shareRegions } from '../membership/forming.ts'
 import type { Tell, WriteName } from '../membership/messages.ts'
 import type { Session } from '../membership/session.ts'
 import type { HostBody, HostSend } from './host-messages.ts'
@@ -19,14 +20,23 @@ interface Known {
   /** Sessions since which this server has seen every forming. */
   sessions: number[]
   readonly applied: Set<number>
-  /** Told in an attempt that became no session: perhaps copied. */
+  /** Told in an attempt that became no session, and so perhaps copied, or by members only whose own copy did not count there. */
   readonly doubtful: Set<number>
+  /** Smaller numbers are forgotten. */
+  lowWater: number
+}
+
+/** What the members told in one attempt: what is applied once it is a session, and what is doubtful then. */
+interface Attempt {
+  readonly session: number
+  readonly names: readonly WriteName[]
+  readonly doubtful: readonly WriteName[]
 }
 
 /** The half that answers. */
 export class Outcomes {
   readonly #known = new Map<ServerId, Known>()
-  #attempt: { readonly session: number; readonly names: readonly WriteName[] } | null = null
+  #attempt: Attempt | null = null
 
   /** A session begins that another server leads: what it settles, this one does not see. */
   beginFollowing(): void {
@@ -36,16 +46,28 @@ export class Outcomes {
 
   /** As the leader: what all members told, before anything is copied. */
   settling(session: number, tells: ReadonlyMap<ServerId, Tell>): void {
-    this.#take(this.#attempt?.names ?? [], 'doubtful')
-    this.#attempt = { session, names: [...tells.values()].flatMap(({ names }) => names) }
+    this.#takeAsDoubtful(this.#attempt)
+    const told = [...tells.values()]
+    // C2: of members that are all in doubt the best one wins, and its names may have died with an older run.
+    if (shareRegions(told.map(({ doubts }) => doubts))) this.#known.clear()
+    const of = (sound: boolean) => told.flatMap((tell) => tell.names.filter((name) => isSound(tell, name) === sound))
+    this.#attempt = { session, names: of(true), doubtful: of(false) }
   }
 
   /** All that was told is settled and durable. @param lowWaterOf confirmed below it: nobody asks about those */
   recorded(session: Session, lowWaterOf: (origin: ServerId) => number): void {
     const attempt = this.#attempt
     this.#attempt = null
-    if (attempt !== null) this.#take(attempt.names, attempt.session === session.number ? 'applied' : 'doubtful')
+    if (attempt?.session === session.number) {
+      this.#take(attempt.names, 'applied')
+      this.#take(attempt.doubtful, 'doubtful')
+    } else this.#takeAsDoubtful(attempt)
     for (const [server, run] of session.runs) this.#cover(server, run, session.number, lowWaterOf(server))
+  }
+
+  #takeAsDoubtful(attempt: Attempt | null): void {
+    this.#take(attempt?.names ?? [], 'doubtful')
+    this.#take(attempt?.doubtful ?? [], 'doubtful')
   }
 
   #take(names: readonly WriteName[], as: 'applied' | 'doubtful'): void {
@@ -58,10 +80,11 @@ export class Outcomes {
   #cover(server: ServerId, run: number, session: number, lowWater: number): void {
     let known = this.#known.get(server)
     if (known?.run !== run) {
-      known = { run, sessions: [], applied: new Set(), doubtful: new Set() }
+      known = { run, sessions: [], applied: new Set(), doubtful: new Set(), lowWater: 0 }
       this.#known.set(server, known)
     }
     known.sessions = [...known.sessions, session].slice(-limits.outcomeSessions)
+    known.lowWater = Math.max(known.lowWater, lowWater)
     for (const numbers of [known.applied, known.doubtful]) {
       for (const number of numbers) if (number < lowWater) numbers.delete(number)
     }
@@ -70,10 +93,17 @@ export class Outcomes {
   /** @param session in which the write began executing */
   of(origin: ServerId, run: number, session: number, number: number): WriteOutcome {
     const known = this.#known.get(origin)
-    if (known?.run !== run || !known.sessions.includes(session)) return 'unknown'
+    if (known?.run !== run || !known.sessions.includes(session) || number < known.lowWater) return 'unknown'
     if (known.applied.has(number)) return 'applied'
     return known.doubtful.has(number) ? 'unknown' : 'barred'
   }
+}
+
+/** C2: whether that member's own copy counted where the write lies, so that what it had applied is applied everywhere. */
+const isSound = ({ doubts }: Tell, { offsetBytes, lengthBytes }: WriteName): boolean => {
+  const first = Math.floor(offsetBytes / limits.regionBytes)
+  const last = Math.floor((offsetBytes + lengthBytes - 1) / limits.regionBytes)
+  return !doubts.some((doubt) => doubt.first <= last && doubt.last >= first)
 }
 
 export interface OpenWritesWorld {

@@ -21,9 +21,11 @@ const sessionOf = (number: number, runs: readonly [ServerId, number][]): Session
   others: [],
 })
 
-const tellOf = (...names: [ServerId, number, number][]): Tell => ({
+const tellOf = (...names: [ServerId, number, number][]): Tell => doubting([], ...names)
+
+const doubting = (doubts: readonly Tell['doubts'][number][], ...names: [ServerId, number, number][]): Tell => ({
   openedId: null,
-  doubts: [],
+  doubts: [...doubts],
   names: names.map(
     ([origin, run, number]): WriteName => ({ origin, run, number, time: 1, offsetBytes: 0, lengthBytes: 512 }),
   ),
@@ -113,6 +115,27 @@ describe('the leader knows what became of a write', () => {
     )
   })
 
+  it('told only by a member that was in doubt there: what it had applied was overwritten (C2), so it is not applied', () => {
+    const there = [{ first: 0, last: 3, grade: 'lossy' }] as const
+    const elsewhere = [{ first: 1, last: 3, grade: 'torn' }] as const
+    const outcomes = leader(
+      [a, doubting(elsewhere, [b, 4, 10])],
+      [c, doubting(there, [b, 4, 10], [b, 4, 11])],
+      [idOf(3), tellOf([b, 4, 12])],
+    )
+    assert.deepEqual(
+      [10, 11, 12, 13].map((number) => outcomes.of(b, 4, 1, number)),
+      ['applied', 'unknown', 'applied', 'barred'],
+    )
+  })
+
+  it('nothing where all members were in doubt: the one that wins may have applied what it does not tell', () => {
+    const torn = [{ first: 2, last: 5, grade: 'torn' }] as const
+    const lossy = [{ first: 5, last: 9, grade: 'lossy' }] as const
+    const outcomes = leader([a, doubting(lossy, [b, 4, 10])], [c, doubting(torn)])
+    assert.deepEqual([outcomes.of(b, 4, 1, 10), outcomes.of(b, 4, 1, 11)], ['unknown', 'unknown'])
+  })
+
   it('through later sessions, as far back as the limit; what was confirmed is forgotten, of another run all', () => {
     const outcomes = leader([a, tellOf([b, 4, 10], [b, 4, 20])], [c, tellOf()])
     const more = (number: number, run = 4, lowWater = 0) => {
@@ -126,7 +149,7 @@ describe('the leader knows what became of a write', () => {
       )
     }
     for (let number = 3; number < 2 + limits.outcomeSessions; number += 1) more(number, 4, 15)
-    assert.deepEqual([outcomes.of(b, 4, 1, 20), outcomes.of(b, 4, 1, 10)], ['applied', 'barred'])
+    assert.deepEqual([outcomes.of(b, 4, 1, 20), outcomes.of(b, 4, 1, 10)], ['applied', 'unknown'])
     more(99)
     assert.equal(outcomes.of(b, 4, 1, 20), 'unknown')
     assert.equal(outcomes.of(b, 4, 3, 20), 'applied')
