@@ -46,6 +46,7 @@ const good: Record<string, string> = {
   'answered after a loss, done and replaced before it': 'w1 w2 W2 f x W1 r2',
   'a read that began before a loss may show what stood then': 'w1 W1 b1 w2 W2 f x e1 r2',
   'lost twice, what was written since the first': 'w1 W1 f w2 W2 x w3 W3 x m12312312',
+  'read only after three losses': 'w1 W1 f x x w2 W2 r2 x r1',
   'lost twice': 'w1 W1 f w2 W2 x r1 w3 W3 x m13131313',
 }
 const bad: Record<string, string> = {

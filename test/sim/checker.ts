@@ -200,7 +200,8 @@ export class History {
         .filter((write) => covers(write) && write.end >= latestSafeBegin)
         .map((write) => write.stamp)
       // What stood there at first counts until a safe write has replaced it; where somebody read it then, only that.
-      if (latestSafeBegin === 0) stamps.push(...standing(operations, earlier, from, sector, before?.[sector] ?? [0]))
+      if (latestSafeBegin === 0)
+        stamps.push(...standing(operations, earlier, { from, until: loss.at }, sector, before?.[sector] ?? [0]))
       return new Set(stamps)
     })
   }
@@ -217,18 +218,20 @@ export class History {
   }
 }
 
-/** @returns what a sector may have held at `from`, before any of the writes since: what was read of it, if anybody did */
+/** @returns what a sector may have held at the beginning of an era, before any of the writes since: what was read of it
+ * then, if anybody did */
 function standing(
   operations: readonly BlockOperation[],
   writes: readonly BlockWrite[],
-  from: Instant,
+  era: { readonly from: Instant; readonly until: Instant },
   sector: number,
   candidates: Iterable<number>,
 ): Iterable<number> {
   const covering = writes.filter(({ first, last }) => first <= sector && sector <= last)
-  const firstWrite = Math.min(...covering.map(({ begin }) => begin))
+  // A read that ended after the era may show what a later one has written.
+  const firstWrite = Math.min(era.until, ...covering.map(({ begin }) => begin))
   for (const operation of operations) {
-    if (operation.kind !== 'read' || operation.begin <= from || operation.end >= firstWrite) continue
+    if (operation.kind !== 'read' || operation.begin <= era.from || operation.end >= firstWrite) continue
     const stamp = operation.stamps[sector - operation.first]
     if (stamp !== undefined) return [stamp]
   }
