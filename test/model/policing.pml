@@ -1,18 +1,22 @@
 /*
- * The permission protocol of agent/policing/permission.ts (P1-P3, P5, W2), with the door of ranges.ts before it, for
- * SERVERS servers with SLOTS requests at once each, on RANGES ranges of which neighbours overlap. README.md says how to
- * run it. Names are those of the code; every handler is one step, as it is in the code (one turn of the event loop).
+ * The permission protocol of agent/policing (P1-P3, P5, W2, W7): permission.ts with growth.ts and holds.ts, and the door of
+ * ranges.ts before it, for SERVERS servers with SLOTS requests at once each. README.md says how to run it. Names are those
+ * of the code; every handler is one step, as it is in the code (one turn of the event loop).
+ *
+ * Blocks. A volume is PORTIONS portions, a range a set of neighbouring ones: portion p is the bit 1 << p. A request is for
+ * RANGE_A or RANGE_B (0: there is none).
  *
  * Time without end. Lamport times only ever are compared, and the clock that gives them is the volume's: its mirror ticks
  * and raises it too, so policing sees it jump by any amount. The model therefore keeps only the ORDER of the times in
  * use: they stand as 2, 4, 6 ..., a clock as the largest of them that it has reached, and a new time may come to stand
- * anywhere above its server's clock: in a gap (odd), on a time in use (a tie), or above all. Then they are numbered anew.
- * Every run of integer clocks has its image here, so what holds here holds there. Requests come without end: that nobody
- * starves is said of endless runs. A grant's time only raises a clock; leaving it out allows more runs, not fewer.
+ * anywhere above its server's clock: in any gap (odd), or above all. Then they are numbered anew. A tie with another
+ * server's time is decided by the ids, as if it stood in the gap right before or right behind that time, and binds later
+ * times no less; so ties are chosen only where TIES is given, to see that the ids do decide them. Every run of integer
+ * clocks has its image here, so what holds here holds there. Requests come without end: that nobody starves is said of
+ * endless runs. A grant's time only raises a clock; leaving it out allows more runs, not fewer.
  *
- * What an ask says is read where its sender keeps it, asked[]/askedTime[]: neither changes while the ask is under way, since
- * only the grant ends it. So a link carries only "ask" and "grant". At most one of each is on it: capacity 2, and a third
- * one is an error (a send that blocks in a d_step).
+ * Manners. recent.ts and quietGrants only ever make a grant grow less. So here each grant may grow as far as growth.ts
+ * lets it, or not at all.
  */
 #ifndef SERVERS
 #define SERVERS 2
@@ -20,37 +24,70 @@
 #ifndef SLOTS
 #define SLOTS 2
 #endif
-#ifndef RANGES
-#define RANGES 2
+#ifndef PORTIONS
+#define PORTIONS 3
+#endif
+#ifndef RANGE_A
+#define RANGE_A 3
+#endif
+#ifndef RANGE_B
+#define RANGE_B 6
+#endif
+/* The only range of the last server's requests, when it is given. */
+#ifndef RANGE_LAST
+#define RANGE_LAST 0
+#endif
+/* Most asks under way in one direction; one more is an error. More than SLOTS, since an ask stays when its use begins by
+ * another grant. */
+#ifndef ASKS
+#define ASKS   (SLOTS + 1)
 #endif
 
 #define USES   (SERVERS * SLOTS)
-#define PAIRS  (SERVERS * SERVERS)
-#define NOBODY 255
+#define PAIRS  (SERVERS * (SERVERS - 1))
+#define TIMES  (2 * (USES + PAIRS * ASKS) + 4)
+#if PORTIONS == 3
+#define EVERY  7
+#else
+#define EVERY  3
+#endif
 
-/* Mode + 1, so that 0 is "none" for hold and asked. */
+/* P3: of two servers, the one of the smaller id begins with the right to give away what nobody holds yet. */
+#if defined(BROKEN_BOTH_BEGIN_WITH_ALL)
+#define BEGIN  EVERY
+#elif SERVERS == 2
+#define BEGIN  { EVERY, 0 }
+#else
+#define BEGIN  { EVERY, EVERY, 0, EVERY, 0, 0 }
+#endif
+
+/* Mode. */
 #define SHARED    1
 #define EXCLUSIVE 2
 
-/* UsePhase of use.ts. */
+/* UsePhase of use.ts; ENDED only inside the step that releases it. */
 #define IDLE   0
 #define BEHIND 1
 #define ASKING 2
 #define ACTIVE 3
+#define ENDED  4
+
+/* An ask: on its way or granted, or deferred where it was sent to. */
+#define UNDERWAY 0
+#define DEFERRED 1
 
 #define ASK   0
 #define GRANT 1
 
-#define pair(me, other)      ((me) * SERVERS + (other))
-#define serverOf(slot)       ((slot) / SLOTS)
-#define conflicts(one, two)  ((one) == EXCLUSIVE || (two) == EXCLUSIVE)
-#define covers(held, wanted) ((held) == EXCLUSIVE || (held) == (wanted))
-#if RANGES == 0
-/* No two requests overlap: whatever one server asks for may be active there together. */
-#define overlap(one, two)    false
+#define pair(me, other)     ((me) * (SERVERS - 1) + (other) - ((other) > (me) -> 1 : 0))
+#define serverOf(slot)      ((slot) / SLOTS)
+#define conflicts(one, two) ((one) == EXCLUSIVE || (two) == EXCLUSIVE)
+
+/* Asks that others of this server are owed. */
+#if SERVERS == 2
+#define owedBy(me)          owed[me]
 #else
-/* Range r is the portions r and r + 1. */
-#define overlap(one, two)    ((one) == (two) || (one) + 1 == (two) || (two) + 1 == (one))
+#define owedBy(me)          (owed[2 * (me)] + owed[2 * (me) + 1])
 #endif
 
 #if defined(BROKEN_TIES_YIELD)
@@ -68,90 +105,145 @@ byte range[USES];
 byte time[USES];     /* askedTime; 0 unless ASKING */
 byte blockers[USES]; /* a bit for each slot of its server that it is behind */
 
-/* A server. The queue is its ASKING uses by time; what is active is its ACTIVE ones. */
+/* A server. */
 bit opened[SERVERS];
 byte clock[SERVERS];
+/* The largest time in use. */
+byte newest;
 
-/* What a server knows of a peer: pair(server, peer). */
-byte hold[PAIRS];
-byte asked[PAIRS];
-byte askedTime[PAIRS];
-bit deferred[PAIRS]; /* what was deferred stands in asked[pair(peer, server)] */
+/* Only inside a step, else 0: a new time, or which of its grants do not grow. */
+byte chosen;
 
-chan link[PAIRS] = [2] of { bit };
+/* What a server knows of a peer: pair(server, peer). A bit for each portion that is held at least so. */
+bit hasAnswered[PAIRS];
+byte holdsShared[PAIRS] = BEGIN;
+byte holdsExclusive[PAIRS] = BEGIN;
+/* Peer.asked: ASKS places for each pair(server, peer), oldest first; time 0 is a free one. Those that are DEFERRED are what
+ * that peer has as Peer.deferred of this server. */
+byte askTime[PAIRS * ASKS];
+byte askMode[PAIRS * ASKS];
+byte askRange[PAIRS * ASKS];
+bit askIs[PAIRS * ASKS];
+/* How many asks are deferred: pair(server, peer). */
+byte owed[PAIRS];
 
-/* Only used inside one step: no part of the state. (A short name here, as t, means something else in spin's program.) */
-hidden byte head, aUse, another, aPair, aPeer, aTime, count, newTime[2 * USES + 4];
-hidden byte flag;
+/* Kind, time of the ask, granted range. Room for every ask that can be under way and every grant that can answer one; a
+ * send that blocks in a d_step is an error. */
+chan link[PAIRS] = [2 * ASKS] of { bit, byte, byte };
+
+/* Only used inside one step: no part of the state. */
+hidden byte aUse, aPeer, anAsk, aTime, another, thePeer, theAsk, count, given, next, growable;
+hidden byte seenKind, seenTime, seenRange, grants, ended, before;
+hidden byte newTime[TIMES];
+hidden byte comingShared[PAIRS], comingExclusive[PAIRS];
+hidden byte flag, isFirst, freeShared;
 
 /* ---- helpers ---- */
 
-inline findHead(me) {
-  head = NOBODY;
-  aUse = (me) * SLOTS;
+/* anAsk: where this ask stands; an error when there is none. */
+inline findAsk(asking, other, itsTime) {
+  anAsk = pair(asking, other) * ASKS;
   do
-  :: aUse < ((me) + 1) * SLOTS ->
-    if
-    :: phase[aUse] == ASKING && (head == NOBODY || time[aUse] < time[head]) -> head = aUse
-    :: else
-    fi;
-    aUse++
-  :: else -> break
-  od
-}
-
-/* flag: does this server use anything in a mode that excludes the wanted one? */
-inline findActive(me, wanted) {
-  flag = false;
-  aUse = (me) * SLOTS;
-  do
-  :: aUse < ((me) + 1) * SLOTS -> flag = flag || (phase[aUse] == ACTIVE && conflicts(mode[aUse], wanted)); aUse++
-  :: else -> break
-  od
-}
-
-/* flag: does a use of this server wait that excludes the wanted one and is older? */
-inline findOlder(me, wanted, thatTime, peer) {
-  flag = false;
-  aUse = (me) * SLOTS;
-  do
-  :: aUse < ((me) + 1) * SLOTS ->
-    flag = flag || (phase[aUse] == ASKING && conflicts(mode[aUse], wanted) && isOlder(time[aUse], me, thatTime, peer));
-    aUse++
-  :: else -> break
+  :: askTime[anAsk] == itsTime -> break
+  :: else -> anAsk++; assert(anAsk < (pair(asking, other) + 1) * ASKS)
   od
 }
 
 /* Numbers the times in use anew, 2, 4, 6 ...; clocks fall to the largest one that they have reached. */
 inline renumber() {
   aTime = 0;
-  do :: aTime < 2 * USES + 4 -> newTime[aTime] = 0; aTime++ :: else -> break od;
+  do :: aTime < TIMES -> newTime[aTime] = 0; aTime++ :: else -> break od;
   aUse = 0;
-  do
-  :: aUse < USES -> if :: time[aUse] > 0 -> newTime[time[aUse]] = 1 :: else fi; aUse++
-  :: else -> break
-  od;
-  aPair = 0;
-  do
-  :: aPair < PAIRS -> if :: askedTime[aPair] > 0 -> newTime[askedTime[aPair]] = 1 :: else fi; aPair++
-  :: else -> break
-  od;
-  aTime = 0;
+  do :: aUse < USES -> newTime[time[aUse]] = 1; aUse++ :: else -> break od;
+  anAsk = 0;
+  do :: anAsk < PAIRS * ASKS -> newTime[askTime[anAsk]] = 1; anAsk++ :: else -> break od;
+  newTime[0] = 0;
+  aTime = 1;
   count = 0;
   do
-  :: aTime < 2 * USES + 4 -> if :: newTime[aTime] == 1 -> count = count + 2 :: else fi; newTime[aTime] = count; aTime++
+  :: aTime < TIMES -> if :: newTime[aTime] == 1 -> count = count + 2 :: else fi; newTime[aTime] = count; aTime++
   :: else -> break
   od;
+  newest = count;
   aUse = 0;
-  do :: aUse < USES -> if :: time[aUse] > 0 -> time[aUse] = newTime[time[aUse]] :: else fi; aUse++ :: else -> break od;
-  aPair = 0;
+  do :: aUse < USES -> time[aUse] = newTime[time[aUse]]; aUse++ :: else -> break od;
+  anAsk = 0;
+  do :: anAsk < PAIRS * ASKS -> askTime[anAsk] = newTime[askTime[anAsk]]; anAsk++ :: else -> break od;
+  aPeer = 0;
+  do :: aPeer < SERVERS -> clock[aPeer] = newTime[clock[aPeer]]; aPeer++ :: else -> break od;
+  skip
+}
+
+/* P5: what was granted to one of two servers, the other one does not hold against it. A grant that is under way counts as
+ * its receiver's, the right to give away what nobody holds yet as held (P3). On its way through the links it does their
+ * part of numbering anew. */
+inline checkPairs() {
+  another = 0;
   do
-  :: aPair < PAIRS -> if :: askedTime[aPair] > 0 -> askedTime[aPair] = newTime[askedTime[aPair]] :: else fi; aPair++
+  :: another < PAIRS ->
+    comingShared[another] = holdsShared[another];
+    comingExclusive[another] = holdsExclusive[another];
+    another++
   :: else -> break
   od;
-  aPair = 0;
-  do :: aPair < SERVERS -> clock[aPair] = newTime[clock[aPair]]; aPair++ :: else -> break od;
-  skip /* a loop must not be the last thing in a d_step */
+  thePeer = 0;
+  do
+  :: thePeer < SERVERS ->
+    aPeer = 0;
+    do
+    :: aPeer < SERVERS ->
+      if
+      :: aPeer != thePeer ->
+        count = len(link[pair(thePeer, aPeer)]);
+        do
+        :: count > 0 ->
+          link[pair(thePeer, aPeer)]?seenKind, seenTime, seenRange;
+          link[pair(thePeer, aPeer)]!seenKind, newTime[seenTime], seenRange;
+          if
+          :: seenKind == GRANT ->
+            findAsk(aPeer, thePeer, newTime[seenTime]);
+            another = pair(aPeer, thePeer);
+            comingShared[another] = comingShared[another] | seenRange;
+            if
+            :: askMode[anAsk] == EXCLUSIVE -> comingExclusive[another] = comingExclusive[another] | seenRange
+            :: else
+            fi
+          :: else
+          fi;
+          count--
+        :: else -> break
+        od
+      :: else
+      fi;
+      aPeer++
+    :: else -> break
+    od;
+    thePeer++
+  :: else -> break
+  od;
+  thePeer = 0;
+  do
+  :: thePeer < SERVERS ->
+    aPeer = 0;
+    do
+    :: aPeer < SERVERS ->
+      if
+      :: aPeer != thePeer -> assert((comingExclusive[pair(thePeer, aPeer)] & comingShared[pair(aPeer, thePeer)]) == 0)
+      :: else
+      fi;
+      aPeer++
+    :: else -> break
+    od;
+    thePeer++
+  :: else -> break
+  od;
+  another = 0; thePeer = 0; aPeer = 0; skip /* a loop must not be the last thing in a d_step */
+}
+
+/* The end of every step. */
+inline settle() {
+  renumber();
+  checkPairs()
 }
 
 inline observe(me, seen) {
@@ -164,7 +256,7 @@ inline checkExclusion(begun) {
   do
   :: another < USES ->
     assert(another == begun || phase[another] != ACTIVE || !conflicts(mode[another], mode[begun]) ||
-           (serverOf(another) == serverOf(begun) && !overlap(range[another], range[begun])));
+           (range[another] & range[begun]) == 0);
     another++
   :: else -> break
   od
@@ -172,40 +264,37 @@ inline checkExclusion(begun) {
 
 /* ---- permission.ts ---- */
 
-/* #ask */
-inline ask(me, peer) {
-  findHead(me);
-  if
-  :: head != NOBODY && asked[pair(me, peer)] == 0 && !covers(hold[pair(me, peer)], mode[head]) ->
-    asked[pair(me, peer)] = mode[head];
-    askedTime[pair(me, peer)] = time[head];
-    link[pair(me, peer)]!ASK
-  :: else
-  fi
-}
+/* Peer.granted of peer.ts */
+#define granted(me, peer, mine) \
+  (hasAnswered[pair(me, peer)] && \
+   (range[mine] & ~(mode[mine] == EXCLUSIVE -> holdsExclusive[pair(me, peer)] : holdsShared[pair(me, peer)])) == 0)
 
-/* #askForQueue */
-inline askForQueue(me) {
-  aPeer = 0;
+/* #comesFirst: flag falls when an ask of this peer does */
+inline comesFirst(me, peer, mine) {
+  anAsk = pair(peer, me) * ASKS;
   do
-  :: aPeer < SERVERS ->
-    if :: aPeer != me && !deferred[pair(me, aPeer)] -> ask(me, aPeer) :: else fi;
-    aPeer++
+  :: anAsk < (pair(peer, me) + 1) * ASKS ->
+    if
+    :: askTime[anAsk] != 0 && askIs[anAsk] == DEFERRED && (askRange[anAsk] & range[mine]) != 0 &&
+       conflicts(askMode[anAsk], mode[mine]) && isOlder(askTime[anAsk], peer, time[mine], me) -> flag = false
+    :: else
+    fi;
+    anAsk++
   :: else -> break
   od
 }
 
-/* #mayBegin(head): flag */
-inline mayBegin(me) {
-  flag = true;
+/* #mayBegin: flag */
+inline mayBegin(me, mine) {
+  flag = opened[me];
   aPeer = 0;
   do
   :: aPeer < SERVERS ->
     if
-    :: aPeer != me && !covers(hold[pair(me, aPeer)], mode[head]) -> flag = false
+    :: aPeer != me ->
+      if :: !granted(me, aPeer, mine) -> flag = false :: else fi;
 #ifndef BROKEN_BEGINS_YOUNGER
-    :: aPeer != me && deferred[pair(me, aPeer)] && conflicts(asked[pair(aPeer, me)], mode[head]) &&
-       isOlder(askedTime[pair(aPeer, me)], aPeer, time[head], me) -> flag = false
+      comesFirst(me, aPeer, mine)
 #endif
     :: else
     fi;
@@ -214,72 +303,234 @@ inline mayBegin(me) {
   od
 }
 
-/* #pump */
-inline pump(me) {
+/* Asks under way stand by their time, not by when they were sent: else one state would have many faces. */
+inline addAsk(me, peer, mine) {
+  anAsk = (pair(me, peer) + 1) * ASKS - 1;
+  assert(askTime[anAsk] == 0);
+  do
+  :: anAsk > pair(me, peer) * ASKS && (askTime[anAsk - 1] == 0 || askTime[anAsk - 1] > time[mine]) ->
+    askTime[anAsk] = askTime[anAsk - 1];
+    askMode[anAsk] = askMode[anAsk - 1];
+    askRange[anAsk] = askRange[anAsk - 1];
+    askIs[anAsk] = askIs[anAsk - 1];
+    anAsk--
+  :: else -> break
+  od;
+  askTime[anAsk] = time[mine];
+  askMode[anAsk] = mode[mine];
+  askRange[anAsk] = range[mine];
+  askIs[anAsk] = UNDERWAY
+}
+
+inline removeAsk(me, peer) {
+  do
+  :: anAsk < (pair(me, peer) + 1) * ASKS - 1 ->
+    askTime[anAsk] = askTime[anAsk + 1];
+    askMode[anAsk] = askMode[anAsk + 1];
+    askRange[anAsk] = askRange[anAsk + 1];
+    askIs[anAsk] = askIs[anAsk + 1];
+    anAsk++
+  :: else -> break
+  od;
+  askTime[anAsk] = 0;
+  askMode[anAsk] = 0;
+  askRange[anAsk] = 0;
+  askIs[anAsk] = UNDERWAY
+}
+
+/* #askFor */
+inline askFor(me, mine) {
+  aPeer = 0;
+  do
+  :: aPeer < SERVERS ->
+    if
+    :: opened[me] && aPeer != me && !granted(me, aPeer, mine) ->
+      flag = true;
+      anAsk = pair(me, aPeer) * ASKS;
+      do
+      :: anAsk < (pair(me, aPeer) + 1) * ASKS -> if :: askTime[anAsk] == time[mine] -> flag = false :: else fi; anAsk++
+      :: else -> break
+      od;
+      if
+      :: flag -> addAsk(me, aPeer, mine); link[pair(me, aPeer)]!ASK, time[mine], 0
+      :: else
+      fi
+    :: else
+    fi;
+    aPeer++
+  :: else -> break
+  od
+}
+
+/* #begin */
+inline begin(mine) {
+  phase[mine] = ACTIVE;
+  time[mine] = 0;
+  checkExclusion(mine)
+}
+
+/* The next one by time of the uses that wait in these portions, later than `before`: aUse; USES when there is none. */
+inline nextWaiting(me, portions) {
+  aUse = USES;
+  another = me * SLOTS;
+  do
+  :: another < (me + 1) * SLOTS ->
+    if
+    :: phase[another] == ASKING && time[another] > before && (range[another] & (portions)) != 0 &&
+       (aUse == USES || time[another] < time[aUse]) -> aUse = another
+    :: else
+    fi;
+    another++
+  :: else -> break
+  od;
+  if :: aUse < USES -> before = time[aUse] :: else fi
+}
+
+/* #tryBegin of each that waits in these portions, oldest first */
+inline tryBegin(me, portions) {
+  before = 0;
+  do
+  :: true ->
+    nextWaiting(me, portions);
+    if :: aUse == USES -> break :: else fi;
+    mayBegin(me, aUse);
+    if
+    :: flag -> begin(aUse)
+    :: else -> askFor(me, aUse)
+    fi
+  od
+}
+
+/* growth.ts: given, what is granted */
+inline grow(me, peer, ask) {
+  freeShared = true;
+  growable = EVERY;
+  aUse = me * SLOTS;
+  do
+  :: aUse < (me + 1) * SLOTS ->
+#ifndef BROKEN_GROWS_OVER_USES
+    if :: phase[aUse] != IDLE && conflicts(mode[aUse], askMode[ask]) -> growable = growable & ~range[aUse] :: else fi;
+#endif
+    aUse++
+  :: else -> break
+  od;
+  anAsk = pair(me, peer) * ASKS;
+  do
+  :: anAsk < (pair(me, peer) + 1) * ASKS ->
+    if :: askTime[anAsk] != 0 -> freeShared = false :: else fi;
+#ifndef BROKEN_GROWS_OVER_ASKS
+    if
+    :: askTime[anAsk] != 0 && conflicts(askMode[anAsk], askMode[ask]) -> growable = growable & ~askRange[anAsk]
+    :: else
+    fi;
+#endif
+    anAsk++
+  :: else -> break
+  od;
+#ifdef BROKEN_GROWS_OVER_SHARED
+  freeShared = true;
+#endif
+#ifndef BROKEN_GROWS_OVER_ANY
+  growable = growable & (freeShared -> holdsShared[pair(me, peer)] : holdsExclusive[pair(me, peer)]);
+#endif
+  given = askRange[ask];
+  assert(grants < 8);
+  if :: (chosen >> grants) & 1 -> growable = 0 :: else fi;
+  grants++;
+  do
+  :: true ->
+    next = ((given << 1) | (given >> 1)) & ~given & growable;
+    if :: next == 0 -> break :: else -> given = given | next fi
+  od;
+  skip
+}
+
+/* #tryYield of the ask at this place, of this peer */
+inline tryYield(me, peer, ask) {
+  flag = true;
+  aUse = me * SLOTS;
+  do
+  :: aUse < (me + 1) * SLOTS ->
+    if
+    :: (range[aUse] & askRange[ask]) != 0 && conflicts(mode[aUse], askMode[ask]) ->
+      if
+#ifndef BROKEN_YIELDS_IN_USE
+      :: phase[aUse] == ACTIVE -> flag = false
+#endif
+#ifdef BROKEN_WAITS_HOLDING
+      /* Whoever waits keeps what others granted it, also from an older request. */
+      :: phase[aUse] == ASKING && granted(me, peer, aUse) -> flag = false
+#else
+      :: phase[aUse] == ASKING && isOlder(time[aUse], me, askTime[ask], peer) -> flag = false
+#endif
+      :: else
+      fi
+    :: else
+    fi;
+    aUse++
+  :: else -> break
+  od;
+#ifndef BROKEN_NOBODY_FIRST
+  anAsk = pair(me, peer) * ASKS;
+  do
+  :: anAsk < (pair(me, peer) + 1) * ASKS ->
+    if
+    :: askTime[anAsk] != 0 && (askRange[anAsk] & askRange[ask]) != 0 && conflicts(askMode[anAsk], askMode[ask]) &&
+       isOlder(askTime[anAsk], me, askTime[ask], peer) -> flag = false
+    :: else
+    fi;
+    anAsk++
+  :: else -> break
+  od;
+#endif
   if
-  :: opened[me] ->
+  :: flag ->
+    grow(me, peer, ask);
+    askIs[ask] = UNDERWAY;
+    owed[pair(me, peer)]--;
+    link[pair(me, peer)]!GRANT, askTime[ask], given;
+#ifdef BROKEN_KEEPS_GROWN
+    given = askRange[ask];
+#endif
+    holdsExclusive[pair(me, peer)] = holdsExclusive[pair(me, peer)] & ~given;
+    if
+    :: askMode[ask] == EXCLUSIVE -> holdsShared[pair(me, peer)] = holdsShared[pair(me, peer)] & ~given
+    :: else
+    fi;
+#ifndef BROKEN_NEVER_ASKS_AGAIN
+    /* Who still waits asks again, with its old time. */
+    before = 0;
     do
     :: true ->
-      findHead(me);
-      if :: head == NOBODY -> break :: else fi;
-      mayBegin(me);
-      if :: !flag -> break :: else fi;
-      phase[head] = ACTIVE;
-      time[head] = 0;
-      checkExclusion(head)
-    od;
-#ifndef BROKEN_NEVER_ASKS_AGAIN
-    askForQueue(me)
+      nextWaiting(me, askRange[ask]);
+      if :: aUse == USES -> break :: else fi;
+      if :: conflicts(mode[aUse], askMode[ask]) -> askFor(me, aUse) :: else fi
+    od
 #endif
   :: else
   fi
 }
 
-/* #tryYield */
-inline tryYield(me, peer) {
-  if
-  :: deferred[pair(me, peer)] ->
-    findActive(me, asked[pair(peer, me)]);
-#ifdef BROKEN_YIELDS_IN_USE
-    flag = false;
-#endif
+/* #yieldOver; the portions of a request or of an ask */
+inline yieldOver(me, peer, portions) {
+  theAsk = pair(peer, me) * ASKS;
+  do
+  :: theAsk < (pair(peer, me) + 1) * ASKS ->
     if
-    :: flag /* later, when done */
-    :: !flag && asked[pair(me, peer)] != 0 && conflicts(asked[pair(me, peer)], asked[pair(peer, me)]) &&
-       isOlder(askedTime[pair(me, peer)], me, askedTime[pair(peer, me)], peer) /* ours goes first */
-    :: else ->
-      findOlder(me, asked[pair(peer, me)], askedTime[pair(peer, me)], peer);
-#ifdef BROKEN_WAITS_HOLDING
-      /* Whoever waits keeps what others granted it, also from an older request. */
-      findHead(me);
-      flag = flag || (head != NOBODY && covers(hold[pair(me, peer)], mode[head]) && conflicts(mode[head], asked[pair(peer, me)]));
-#endif
-      if
-      :: flag ->
-#ifndef BROKEN_NEVER_ASKS_BACK
-        ask(me, peer)
-#else
-        skip
-#endif
-      :: else ->
-        deferred[pair(me, peer)] = 0;
-        hold[pair(me, peer)] =
-          ((asked[pair(peer, me)] == EXCLUSIVE || hold[pair(me, peer)] == 0) -> 0 : SHARED);
-        link[pair(me, peer)]!GRANT
-      fi
-    fi
-  :: else
-  fi
+    :: askTime[theAsk] != 0 && askIs[theAsk] == DEFERRED && (askRange[theAsk] & (portions)) != 0 ->
+      tryYield(me, peer, theAsk)
+    :: else
+    fi;
+    theAsk++
+  :: else -> break
+  od
 }
 
 /* openSession */
 inline open(me) {
   opened[me] = 1;
-  pump(me);
-#ifdef BROKEN_NEVER_ASKS_AGAIN
-  askForQueue(me);
-#endif
-  renumber()
+  tryBegin(me, EVERY);
+  settle()
 }
 
 /* use; `at` is its new time */
@@ -287,140 +538,156 @@ inline use(mine, me, at) {
   phase[mine] = ASKING;
   time[mine] = at;
   clock[me] = at;
-  renumber();
-  aUse = me * SLOTS;
-  count = 0;
-  do
-  :: aUse < (me + 1) * SLOTS -> if :: phase[aUse] == ASKING -> count++ :: else fi; aUse++
-  :: else -> break
-  od;
+  mayBegin(me, mine);
   if
-  :: count == 1 ->
-    pump(me)
-#ifdef BROKEN_NEVER_ASKS_AGAIN
-    if :: opened[me] -> askForQueue(me) :: else fi
-#endif
-  :: count != 1 && opened[me] -> askForQueue(me)
-  :: else
+  :: flag -> begin(mine)
+  :: else -> askFor(me, mine)
   fi;
-  renumber()
+  settle()
 }
 
-/* release, and Ranges.leave */
+/* release, and Ranges.leave; whom it unblocks is handed in by its own step */
 inline release(mine, me) {
+  grants = 0;
+  phase[mine] = ENDED;
+  time[mine] = 0;
+  ended = range[mine];
+  thePeer = 0;
+  do
+  :: thePeer < SERVERS -> if :: thePeer != me -> yieldOver(me, thePeer, ended) :: else fi; thePeer++
+  :: else -> break
+  od;
   phase[mine] = IDLE;
   mode[mine] = 0;
   range[mine] = 0;
-  aPair = 0;
-  do
-  :: aPair < SERVERS -> if :: aPair != me -> tryYield(me, aPair) :: else fi; aPair++
-  :: else -> break
-  od;
-  pump(me);
   aUse = me * SLOTS;
   do
   :: aUse < (me + 1) * SLOTS -> blockers[aUse] = blockers[aUse] & ~(1 << (mine - me * SLOTS)); aUse++
   :: else -> break
   od;
-  renumber()
+  settle()
 }
 
 inline onAsk(me, peer) {
-  assert(!deferred[pair(me, peer)] && asked[pair(peer, me)] != 0);
-  observe(me, askedTime[pair(peer, me)]);
-  deferred[pair(me, peer)] = 1;
-  tryYield(me, peer);
-  pump(me);
-  renumber()
+  findAsk(peer, me, seenTime);
+  theAsk = anAsk;
+  assert(askIs[theAsk] == UNDERWAY);
+  observe(me, seenTime);
+  askIs[theAsk] = DEFERRED;
+  owed[pair(me, peer)]++;
+  tryYield(me, peer, theAsk);
+  settle()
 }
 
 inline onGrant(me, peer) {
-  assert(asked[pair(me, peer)] != 0);
+  findAsk(me, peer, seenTime);
+  assert(askIs[anAsk] == UNDERWAY && (askRange[anAsk] & ~seenRange) == 0);
+  holdsShared[pair(me, peer)] = holdsShared[pair(me, peer)] | seenRange;
   if
-  :: !covers(hold[pair(me, peer)], asked[pair(me, peer)]) -> hold[pair(me, peer)] = asked[pair(me, peer)]
+  :: askMode[anAsk] == EXCLUSIVE -> holdsExclusive[pair(me, peer)] = holdsExclusive[pair(me, peer)] | seenRange
   :: else
   fi;
-  asked[pair(me, peer)] = 0;
-  askedTime[pair(me, peer)] = 0;
-  pump(me);
-  if
-  :: deferred[pair(me, peer)] -> tryYield(me, peer); pump(me)
-  :: else
-  fi;
-  renumber()
+  ended = askRange[anAsk];
+  removeAsk(me, peer);
+  isFirst = !hasAnswered[pair(me, peer)];
+  hasAnswered[pair(me, peer)] = 1;
+  if :: isFirst -> seenRange = EVERY :: else fi;
+  tryBegin(me, seenRange);
+#ifndef BROKEN_NEVER_YIELDS_LATER
+  /* What was asked back while this grant was under way. */
+  yieldOver(me, peer, ended);
+#endif
+  settle()
 }
 
 /* ranges.ts, enter: behind every present use of its server that excludes it */
-inline enter(mine, me, wanted, place) {
+inline enter(mine, me) {
   blockers[mine] = 0;
   aUse = me * SLOTS;
   do
   :: aUse < (me + 1) * SLOTS ->
     if
-    :: aUse != mine && phase[aUse] != IDLE && conflicts(mode[aUse], wanted) && overlap(range[aUse], place) ->
+    :: aUse != mine && phase[aUse] != IDLE && conflicts(mode[aUse], mode[mine]) && (range[aUse] & range[mine]) != 0 ->
       blockers[mine] = blockers[mine] | (1 << (aUse - me * SLOTS))
     :: else
     fi;
     aUse++
   :: else -> break
   od;
-  phase[mine] = BEHIND;
-  mode[mine] = wanted;
-  range[mine] = place
+  phase[mine] = BEHIND
 }
 
-/* Any time above the server's clock: in a gap, a tie with another server's, above all. */
-inline chooseTime(me, at) {
-  newest = 0;
-  d_step {
-    aUse = 0;
-    do :: aUse < USES -> if :: time[aUse] > newest -> newest = time[aUse] :: else fi; aUse++ :: else -> break od;
-    aPair = 0;
-    do :: aPair < SERVERS -> if :: clock[aPair] > newest -> newest = clock[aPair] :: else fi; aPair++ :: else -> break od;
-    skip
-  }
-  at = clock[me] + 1;
+/* A use is handed in; its time is any above the server's clock. */
+inline handIn(mine, me) {
+  chosen = clock[me] + 1;
   do
-  :: at <= newest -> at++
+#ifdef TIES
+  :: chosen <= newest -> chosen++
+#else
+  :: chosen < newest -> chosen = chosen + 2
+#endif
   :: break
   od;
-  skip /* nor stand right before one */
+  skip; /* a loop must not stand right before a d_step */
+  d_step { use(mine, me, chosen); chosen = 0 }
+}
+
+/* Which of so many grants do not grow: a bit for each. */
+inline chooseGrowth(most) {
+  do
+  :: chosen + 1 < (1 << (most)) -> chosen++
+  :: break
+  od;
+  skip
+}
+
+inline carry(sender, receiver) {
+  grants = 0;
+  link[pair(sender, receiver)]?seenKind, seenTime, seenRange;
+  if
+  :: seenKind == ASK -> onAsk(receiver, sender)
+  :: else -> onGrant(receiver, sender)
+  fi
 }
 
 /* ---- the world: one process for each request slot, one for each direction of a link ---- */
 
+#define ME   (_pid / SLOTS)
+#define FROM ((_pid - USES) / (SERVERS - 1))
+#define TO   ((FROM + 1 + (_pid - USES) % (SERVERS - 1)) % SERVERS)
+
 active [USES] proctype client() {
-  byte at, newest, wanted, place;
-  byte me = _pid / SLOTS;
   assert(_pid < USES);
 end_idle:
   do
-  :: d_step { !opened[me] -> open(me) }
-  :: opened[me] -> break /* no more requests from here, for ever */
+  :: d_step { !opened[ME] -> open(ME) }
+  :: opened[ME] -> break /* no more requests from here, for ever */
   :: atomic {
-      true ->
 #ifdef ONLY_EXCLUSIVE
-      wanted = EXCLUSIVE;
+      mode[_pid] = EXCLUSIVE;
 #else
-      if :: wanted = SHARED :: wanted = EXCLUSIVE fi;
+      if :: mode[_pid] = SHARED :: mode[_pid] = EXCLUSIVE fi;
 #endif
-      place = 0;
-      do :: place + 1 < RANGES -> place++ :: break od;
-      skip;
-      d_step { enter(_pid, me, wanted, place); wanted = 0; place = 0 }
       if
-      :: blockers[_pid] == 0 -> chooseTime(me, at); d_step { use(_pid, me, at); at = 0; newest = 0 }
+      :: RANGE_LAST > 0 && ME == SERVERS - 1 -> range[_pid] = RANGE_LAST
+      :: RANGE_LAST == 0 || ME < SERVERS - 1 -> range[_pid] = RANGE_A
+      :: RANGE_B > 0 && (RANGE_LAST == 0 || ME < SERVERS - 1) -> range[_pid] = RANGE_B
+      fi;
+      d_step { enter(_pid, ME) }
+      if
+      :: blockers[_pid] == 0 -> handIn(_pid, ME)
       :: else
       fi
     }
     do
-    :: d_step { !opened[me] -> open(me) }
+    :: d_step { !opened[ME] -> open(ME) }
+    :: atomic { phase[_pid] == BEHIND && blockers[_pid] == 0 -> handIn(_pid, ME) }
     :: atomic {
-        phase[_pid] == BEHIND && blockers[_pid] == 0 ->
-        chooseTime(me, at);
-        d_step { use(_pid, me, at); at = 0; newest = 0 }
+        phase[_pid] == ACTIVE ->
+        chooseGrowth(owedBy(ME));
+        d_step { release(_pid, ME); chosen = 0 }
+        break
       }
-    :: d_step { phase[_pid] == ACTIVE -> release(_pid, me) } break
     od
   od;
 end_content:
@@ -428,20 +695,16 @@ end_content:
 }
 
 active [SERVERS * (SERVERS - 1)] proctype carrier() {
-  bit word;
-  byte from = (_pid - USES) / (SERVERS - 1);
-  byte to = (from + 1 + (_pid - USES) % (SERVERS - 1)) % SERVERS;
-  assert(from < SERVERS && to < SERVERS && from != to);
+  assert(FROM < SERVERS && TO < SERVERS && FROM != TO);
 end_empty:
   do
-  :: d_step {
-      nempty(link[pair(from, to)]) ->
-      link[pair(from, to)]?word;
+  :: atomic {
+      nempty(link[pair(FROM, TO)]) ->
       if
-      :: word == ASK -> onAsk(to, from)
-      :: else -> onGrant(to, from)
+      :: link[pair(FROM, TO)]?[ASK, seenTime, seenRange] -> chooseGrowth(1)
+      :: else -> chooseGrowth(owed[pair(TO, FROM)])
       fi;
-      word = 0
+      d_step { carry(FROM, TO); chosen = 0 }
     }
   od
 }
