@@ -337,10 +337,17 @@ class Agent {
         volume.stopping = true
         await new Promise<void>((resolve) => volume.hold.begin(resolve))
         if (volume.serving === null) return
-        await new Promise<void>((resolve) => volume.flusher.flush(() => resolve()))
-        if (!volume.member.leave('left')) return
-        // When all stop together nobody may be there to decide: then the set stays, and the process must not (E7).
         const { member } = volume
+        // Who stops answers no flush: to wait until it is out would leave it out where all stop together (E7).
+        let flushed = false
+        volume.flusher.flush(() => {
+          flushed = true
+        })
+        while (!flushed && !member.anotherStops() && this.#clock.monotonicMs() < endMs) {
+          await new Promise<void>((resolve) => this.#clock.after(20, resolve))
+        }
+        if (!member.leave('left')) return
+        // When all stop together nobody may be there to decide: then the set stays, and the process must not (E7).
         while (member.phase === 'left' && !member.everybodyStops() && this.#clock.monotonicMs() < endMs) {
           await new Promise<void>((resolve) => this.#clock.after(20, resolve))
         }

@@ -197,11 +197,19 @@ export class SimServer {
     // Each step takes at most its time; then the next one begins without it.
     const steps = [
       (next: () => void) => volume.hold.begin(next),
-      (next: () => void) => (volume.serving === null ? next() : volume.flusher.flush(next)),
+      (next: () => void) => {
+        if (volume.serving === null) return next()
+        volume.flusher.flush(next)
+        const look = () => {
+          if (volume.member.anotherStops()) next()
+          else if (life === this.#life) this.clock.after(20, look)
+        }
+        look()
+      },
       (next: () => void) => {
         if (!volume.member.leave('left')) return next()
         const look = () => {
-          if (volume.member.phase !== 'left') next()
+          if (volume.member.phase !== 'left' || volume.member.everybodyStops()) next()
           else this.clock.after(20, look)
         }
         look()
