@@ -60,7 +60,7 @@ describe('a volume grows', () => {
     assert.deepEqual(cluster.problems, [])
   })
 
-  it('a server that was away grows when it returns, and gets what was written there', async () => {
+  it('a server that was away grows when it returns, and gets what was written there (counterexample 46)', async () => {
     const cluster = await new Directed(2).begin(5 * MiB)
     cluster.server(1).kill()
     cluster.until('a goes on alone', () => cluster.serves(0) && cluster.inSync(0) === 'a')

@@ -78,7 +78,7 @@ describe('a write that only the joiner applies (C6, C7)', () => {
     assert.equal(read.first, 99, 'b had applied it: what it holds is copied to all (C7)')
   })
 
-  it('a disk that fails for good: errors until the agent comes anew, then both are equal', async () => {
+  it('a disk that fails for good: errors until the agent comes anew, then both are equal (counterexample 44)', async () => {
     const cluster = await joining(({ witness }) => witness.kill())
     cluster.until('b has been given everything', () => cluster.volume(0).resync.progress()?.phase === 'joining')
     const client = cluster.attach(0)

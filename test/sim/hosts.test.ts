@@ -60,7 +60,7 @@ describe('a server whose disk fails', () => {
     })
   }
 
-  it('is used again once it is in sync: what waits is served there, and its clients notice nothing', async () => {
+  it('is used again once it is in sync: what waits is served there, and its clients notice nothing (counterexample 27)', async () => {
     const cluster = await new Directed(2).begin()
     const [a, b] = [cluster.server(0), cluster.server(1)]
     const mend = [cut(cluster, a, b), cut(cluster, cluster.witness, b)]

@@ -170,7 +170,7 @@ describe('bit rot (R3)', () => {
 })
 
 describe('a register that forgot (E11)', () => {
-  it('gone, it is an alarm and unreachable: nobody goes on without the other', async () => {
+  it('gone, it is an alarm and unreachable: nobody goes on without the other (counterexample 41)', async () => {
     const cluster = await new Directed(2).begin()
     cluster.witness.kill()
     cluster.witness.blank()

@@ -70,7 +70,7 @@ function whole(cluster: Directed): void {
 describe('a store that is an older copy of itself (C12)', () => {
   for (const index of [0, 1]) {
     const who = index === 0 ? 'the leader' : 'the other one'
-    it(`${who}, back before anybody missed it: no session opens before all of it is compared`, async () => {
+    it(`${who}, back before anybody missed it: no session opens before all of it is compared (counterexample 11)`, async () => {
       const cluster = await restored(index, nothing)
       assert.equal(told(cluster), 2, 'people are told, once at each server')
       whole(cluster)

@@ -111,7 +111,7 @@ it('a server that does not answer the question is not waited for for ever', asyn
   assert.ok(cluster.world.nowMs - fromMs < limits.repairAnswerMs + 1_000)
 })
 
-it('a write waits until the repair of its range has ended: the repair never comes over it', async () => {
+it('a write waits until the repair of its range has ended: the repair never comes over it (counterexample 49)', async () => {
   for (let delay = 0; delay < 60; delay += 1) {
     const cluster = await begin(2, delay + 1)
     assert.equal(cluster.server(0).disk.rot(block(8)), 1)

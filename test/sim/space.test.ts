@@ -84,7 +84,7 @@ describe('space (C8)', () => {
     assert.equal(cluster.volume(0).space.asked, asked)
   })
 
-  it('the other disk is full: refused at both servers, done nowhere; overwrites, zeros and discards go on', async () => {
+  it('the other disk is full: refused at both servers, done nowhere; overwrites, zeros and discards go on (counterexample 47)', async () => {
     otherIsFull(await whole())
   })
 

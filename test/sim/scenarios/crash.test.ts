@@ -112,7 +112,8 @@ describe('crash with caches', () => {
 
   // W4: a sync that began before the flush arrived does not count for it.
   it('counterexample 19: a flush arrives while the disk syncs for another one, and power is lost once it is answered', async () => {
-    for (const seed of seeds) {
+    let between = 0
+    for (const seed of [...seeds, 7, 8, 9, 10, 11, 12]) {
       const cluster = await scenario(2, seed)
       cluster.put(0, 0, 1, MiB)
       const [a, b] = [cluster.server(0), cluster.server(1)]
@@ -123,17 +124,18 @@ describe('crash with caches', () => {
       // Whenever the write is acknowledged, a sync has begun before.
       const next = () => {
         flushes.push(cluster.flush(client))
-        if (write.answer === undefined) cluster.world.after(0.2, next)
+        if (write.answer === undefined) cluster.world.after(0.05, next)
       }
       const write = cluster.write(client, 0, 2, MiB / 4)
       next()
       cluster.until('the write is acknowledged', () => write.answer === null)
-      assert.ok(flushes.some(({ answer }) => answer === undefined))
+      if (flushes.some(({ answer }) => answer === undefined)) between += 1
       cluster.done(cluster.flush(client))
       a.powerCut()
       for (const server of [a, b]) server.start()
       cluster.whole({ 0: 2, [MiB / 8]: 2 })
     }
+    assert.ok(between > 0, `in ${between} histories a sync ran`)
   })
 
   // C2: a milder second crash does not better a grade, nor does a session that was never settled.

@@ -70,7 +70,7 @@ const anyStep: fc.Arbitrary<Step> = fc.oneof(
 )
 
 describe('link stream', () => {
-  it('delivers what was sent exactly once and in order, with connections lost at any byte (E10)', () => {
+  it('delivers what was sent exactly once and in order, with connections lost at any byte (E10) (counterexample 33)', () => {
     fc.assert(
       fc.property(fc.array(anyStep, { maxLength: 80 }), (steps) => {
         const ends: [End, End] = [new End(), new End()]

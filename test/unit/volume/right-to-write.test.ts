@@ -141,7 +141,7 @@ describe('the right to write (W10)', () => {
     one.release(idle)
   })
 
-  it('the page comes before the range: who waits for it holds no range', () => {
+  it('the page comes before the range: who waits for it holds no range (counterexample 31)', () => {
     const { a, b, one, two, run, change } = pair()
     const changing = change(two)
     run()
