@@ -38,8 +38,8 @@ export class Outcomes {
   readonly #known = new Map<ServerId, Known>()
   #attempt: Attempt | null = null
 
-  /** A session begins that another server leads: what it settles, this one does not see. */
-  beginFollowing(): void {
+  /** A session begins that another server leads, or this one is out: what is settled then it does not see, though it may lead again. */
+  forget(): void {
     this.#known.clear()
     this.#attempt = null
   }

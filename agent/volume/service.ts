@@ -229,6 +229,7 @@ export class Service implements RequestHost {
     this.#reading.endSession()
     this.writes.endSession()
     if (!isOutside) return
+    this.outcomes.forget()
     // At once: a hung disk may never end them here.
     this.#volume.outgoing.abandon((write) => write instanceof WriteRequest && this.#openWrites.add(write))
     this.#moveAway()

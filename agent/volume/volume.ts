@@ -239,7 +239,7 @@ export class Volume implements MemberHost, BlockDevice {
 
   beginSettling(session: Session): void {
     this.copyTarget.accept(session.number, 0)
-    if (!this.member.leads) this.service.outcomes.beginFollowing()
+    if (!this.member.leads) this.service.outcomes.forget()
   }
 
   settle(session: Session, tells: ReadonlyMap<ServerId, Tell>, done: (settled: boolean) => void): () => number {

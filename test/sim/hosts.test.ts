@@ -197,6 +197,21 @@ async function lateWrite(tampering: Tampering): Promise<Directed> {
   return cluster
 }
 
+describe('W8: what became of a write', () => {
+  it('nobody says who was out of the set meanwhile, though it led before and leads again (seed 790345, sleep)', async () => {
+    const cluster = await new Directed(3).begin()
+    const [a, b, c] = [cluster.server(0), cluster.server(1), cluster.server(2)]
+    const session = cluster.volume(0).serving?.number ?? 0
+    const outcome = () => cluster.volume(0).service.outcomes.of(b.id, b.run, session, 1_000)
+    assert.equal(outcome(), 'barred')
+    const mend = [cut(cluster, a, b), cut(cluster, a, c), cut(cluster, a, cluster.witness)]
+    cluster.until('the others go on', () => cluster.inSync(1) === 'bc' && cluster.serves(1))
+    for (const each of mend) each()
+    cluster.until('it is back', () => cluster.isWhole())
+    assert.equal(outcome(), 'unknown')
+  })
+})
+
 describe('W9: who may still start', () => {
   it('not a write that was on its way while its client went, tried elsewhere and wrote something newer', async () => {
     const cluster = await lateWrite({})

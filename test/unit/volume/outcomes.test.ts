@@ -37,7 +37,7 @@ const none = () => 0
 /** `a`, which followed in session 1 with `b` and `c` and then led session 2 without `b`. */
 function leader(...told: [ServerId, Tell][]) {
   const outcomes = new Outcomes()
-  outcomes.beginFollowing()
+  outcomes.forget()
   outcomes.recorded(
     sessionOf(1, [
       [a, 1],
@@ -77,7 +77,7 @@ describe('the leader knows what became of a write', () => {
 
   it('nothing once another server has led a forming, finished or not', () => {
     const outcomes = leader([a, tellOf([b, 4, 10])], [c, tellOf()])
-    outcomes.beginFollowing()
+    outcomes.forget()
     assert.equal(outcomes.of(b, 4, 1, 10), 'unknown')
     outcomes.recorded(
       sessionOf(3, [
