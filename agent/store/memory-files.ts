@@ -95,6 +95,14 @@ export interface DiskTuning {
   readonly maxMs: number
 }
 
+/** A disk that takes its time with some calls, so that they overtake each other. */
+export interface DiskSlowness {
+  /** Of all calls, from 0 to 1. */
+  readonly share: number
+  /** Milliseconds that such a call takes at most before it does what it does, and as much again until it answers. */
+  readonly maxMs: number
+}
+
 const endlessBytes = 1024 ** 4
 
 export type DiskFault = 'none' | 'fail' | 'full' | 'hang'
@@ -119,6 +127,7 @@ export class MemoryFiles implements Files {
   /** Of the disk; what holds zeros takes none of it. */
   sizeBytes = endlessBytes
   wasSmall = false
+  slowness: DiskSlowness | null = null
 
   constructor(clock: Clock, random: RandomSource, tuning: DiskTuning) {
     this.#clock = clock
@@ -173,9 +182,10 @@ export class MemoryFiles implements Files {
   call(fresh: boolean, effect: () => void, answer: (error: FileError | null) => void): void {
     const life = this.#life
     const { minMs, maxMs } = this.#tuning
+    const slowMs = this.#slowMs()
     const start = () => {
       this.#underWay.add(effect)
-      this.#clock.after(minMs + this.#random.unit() * (maxMs - minMs), () => {
+      this.#clock.after(slowMs + minMs + this.#random.unit() * (maxMs - minMs), () => {
         if (life !== this.#life) return
         if (this.#fault === 'hang') {
           this.#held.push(finish)
@@ -190,11 +200,18 @@ export class MemoryFiles implements Files {
       else if (fresh && this.#isFull()) answer(new FileError('ENOSPC', 'the simulated disk is full'))
       else {
         effect()
-        answer(null)
+        if (slowMs === 0) answer(null)
+        else this.#clock.after(this.#random.unit() * slowMs, () => life === this.#life && answer(null))
       }
     }
     if (this.#fault === 'hang') this.#held.push(start)
     else start()
+  }
+
+  /** 0 for a call that is not slow. */
+  #slowMs(): number {
+    const { slowness } = this
+    return slowness === null || this.#random.unit() >= slowness.share ? 0 : this.#random.unit() * slowness.maxMs
   }
 
   /** A disk without a size of its own is never looked through: it would cost each call. */

@@ -18,7 +18,7 @@ import {
   sumsStartBytes,
 } from './format.ts'
 import type { IndexContents } from './index.ts'
-import { type DiskFault, type DiskTuning, MemoryFiles } from './memory-files.ts'
+import { type DiskFault, type DiskSlowness, type DiskTuning, MemoryFiles } from './memory-files.ts'
 import { MemoryIndexDisk } from './memory-index.ts'
 import type { Store } from './replica.ts'
 
@@ -147,6 +147,11 @@ export class MemoryDisk {
   /** `hang`: calls wait until another fault (or `none`) is set. `fail`: EIO. `full`: no new space. */
   set fault(fault: DiskFault) {
     this.#files.fault = fault
+  }
+
+  /** Null: as fast as it is tuned. */
+  set slowness(slowness: DiskSlowness | null) {
+    this.#files.slowness = slowness
   }
 
   get fault(): DiskFault {

@@ -17,6 +17,8 @@ export interface ClientParts {
   readonly blocks: readonly number[]
   /** Of all clients; null: each one's own. */
   readonly habits?: Habits | null
+  /** The same. */
+  readonly thinkMs?: number | null
   nextStamp(): number
   /** How a request ended that should not have ended so. */
   refused(what: string, failure: BlockFailure, server: SimServer): void
@@ -53,7 +55,8 @@ export class SimClient {
     this.#depth = this.#chance.whole(1, 3)
     const drawn = onlyReads || this.#chance.is(0.2) ? readers : usual
     this.#habits = parts.habits ? { ...nothing, ...parts.habits } : drawn
-    this.#thinkMs = this.#chance.pick([20, 60, 150, 400])
+    const drawnMs = this.#chance.pick([20, 60, 150, 400])
+    this.#thinkMs = parts.thinkMs ?? drawnMs
   }
 
   /** Requests that wait for their answer. */

@@ -41,6 +41,8 @@ export interface SimOptions {
   readonly faultsEveryMs?: number
   /** What all clients do, and how often, instead of each one's own. */
   readonly habits?: Habits
+  /** Virtual milliseconds that clients wait at most before their next request. */
+  readonly thinkMs?: number
 }
 
 export interface SimResult {
@@ -128,6 +130,7 @@ export class Cluster {
       sizeBytes,
       blocks,
       habits: options.habits ?? null,
+      thinkMs: options.thinkMs ?? null,
       nextStamp: () => {
         this.#stamp += 1
         return this.#stamp
@@ -277,6 +280,7 @@ export class Cluster {
       if (server.clock.stopped) server.clock.goOn(true)
       server.disk.fault = 'none'
       server.disk.leave(null)
+      server.disk.slowness = null
       if (server.hadDiskError) {
         server.hadDiskError = false
         if (server.failedInThisLife) this.#power.lost(server)

@@ -20,6 +20,8 @@ export type FaultKind =
   | 'disk-fail'
   | 'disk-small'
   | 'leave'
+  | 'end-all'
+  | 'disk-slow'
 
 const usual: Readonly<Record<FaultKind, number>> = {
   kill: 10,
@@ -35,13 +37,16 @@ const usual: Readonly<Record<FaultKind, number>> = {
   'disk-fail': 3,
   'disk-small': 3,
   leave: 4,
+  'end-all': 0,
+  'disk-slow': 0,
 }
 
 /** Each seed has its own weather: some kinds far more often, some not at all. */
 export function faultWeather(chance: Chance): Record<FaultKind, number> {
   const weather = { ...usual }
   // Object.keys forgets that the keys are the record's.
-  for (const kind of Object.keys(weather) as FaultKind[]) weather[kind] *= chance.pick([0, 0.3, 1, 1, 4])
+  for (const kind of Object.keys(weather) as FaultKind[])
+    if (weather[kind] > 0) weather[kind] *= chance.pick([0, 0.3, 1, 1, 4])
   if (Object.values(weather).every((weight) => weight === 0)) weather.kill = 1
   return weather
 }
@@ -127,6 +132,16 @@ export class Faults {
         return this.small(victim, this.#chance.pick([0, 1, 3, 20]), this.#chance.pick([3_000, 8_000, 20_000]))
       case 'leave':
         return this.leave(victim)
+      case 'end-all':
+        for (const server of storage) {
+          const end = this.#chance.is(0.5)
+            ? () => this.kill(server, this.#downMs())
+            : () => this.power(server, this.#downMs())
+          this.#soon(end)
+        }
+        return
+      case 'disk-slow':
+        return this.slow(victim, this.#chance.pick([5, 50, 400]), this.#chance.pick([2_000, 10_000]))
     }
   }
 
@@ -199,6 +214,15 @@ export class Faults {
     server.disk.fault = 'hang'
     this.#parts.world.after(lastsMs, () => {
       if (server.disk.fault === 'hang') server.disk.fault = 'none'
+    })
+  }
+
+  /** Some calls of its disk take long, others overtake them. */
+  slow(server: SimServer, maxMs: number, lastsMs: number): void {
+    this.#parts.story.tell('FAULT', `disk of ${server.name} takes up to ${maxMs} ms for some calls, for ${lastsMs} ms`)
+    server.disk.slowness = { share: 0.3, maxMs }
+    this.#parts.world.after(lastsMs, () => {
+      server.disk.slowness = null
     })
   }
 

@@ -1,5 +1,19 @@
 /** Rules of epochs, leases, crashes and resync broken on purpose (edits.ts). */
-import { edit, type Mutant } from './kind.ts'
+import { crowd, edit, type Mutant, slowLinks, type Weather } from './kind.ts'
+
+/** Not wrong by itself: whoever waits for the leases of those who are out may want them out as soon as it likes. */
+const impatient = edit(
+  'membership/removal.ts',
+  "if (this.#silence.ofMs(server) > silentMs) return 'silent'",
+  "if (this.#silence.ofMs(server) > silentMs / 8) return 'silent'",
+)
+/** Much is read, at all servers, on few blocks. */
+const watched: Weather = {
+  servers: 2,
+  shape: { arbiter: 'witness', blocks: 1 },
+  habits: { read: 6, write: 2 },
+  thinkMs: 20,
+}
 
 export const epochs: readonly Mutant[] = [
   {
@@ -12,6 +26,7 @@ export const epochs: readonly Mutant[] = [
         'if (this.#session === 0 || message.attempt !== this.#attempt) return',
       ),
     ],
+    weather: { ...crowd, faults: { cut: 1, 'cut-one-way': 1 }, servers: 2 },
   },
   {
     rule: 'E2',
@@ -26,27 +41,22 @@ export const epochs: readonly Mutant[] = [
   },
   {
     rule: 'E3',
-    what: 'answers the heartbeats of whom it wants out',
+    what: 'wants others out sooner, answers them all the same, and waits only since it wanted that',
     edits: [
+      impatient,
       edit(
         'membership/member.ts',
-        "if (this.#phase !== 'open' || this.#session?.number !== session || this.decisions.removal.isBeingLeftOut(from))",
-        "if (this.#phase !== 'open' || this.#session?.number !== session)",
-      ),
-      edit(
-        'membership/removal.ts',
-        'waitMs = Math.max(waitMs, untilMs - this.#clock.monotonicMs())',
-        'waitMs = Math.max(waitMs, untilMs - this.#clock.monotonicMs()) * 0',
+        '|| this.decisions.removal.isBeingLeftOut(from))\n      return false\n    this.decisions.removal.answered(from)',
+        ')\n      return false\n    if (!this.decisions.removal.isBeingLeftOut(from)) this.decisions.removal.answered(from)',
       ),
     ],
-    short: false,
+    weather: { ...watched, faults: { isolate: 1, 'cut-one-way': 1 } },
   },
   {
     rule: 'E3',
-    what: 'does not wait for the leases of those who are out',
-    edits: [edit('membership/removal.ts', '    return waitMs\n', '    return waitMs * 0\n')],
-    weather: { faults: { isolate: 1 } },
-    short: false,
+    what: 'wants others out sooner, and does not wait for their leases',
+    edits: [impatient, edit('membership/removal.ts', '    return waitMs\n', '    return waitMs * 0\n')],
+    weather: { ...watched, faults: { isolate: 1 } },
   },
   {
     rule: 'E5',
@@ -69,6 +79,7 @@ export const epochs: readonly Mutant[] = [
         'if (drained === null) return',
       ),
     ],
+    weather: { ...crowd, faults: { 'disk-slow': 4, kill: 2, 'cut-one-way': 1 }, faultsEveryMs: 700 },
   },
   {
     rule: 'E9',
@@ -108,22 +119,11 @@ export const epochs: readonly Mutant[] = [
         "end({ outcome: 'stored', current: next })\n      records.put(keyOf(volumeId), { current: next }, (failure) => {\n        if (this.#busy.size >= 0) return\n",
       ),
     ],
-  },
-  {
-    rule: 'E8',
-    what: 'bears with a server whose disk hangs',
-    edits: [
-      edit(
-        'membership/removal.ts',
-        "return this.#owedByMs(server) > limits.memberOverdueMs ? 'disk-slow' : null",
-        'return null',
-      ),
-      edit(
-        'volume/volume.ts',
-        "else if (this.#overdue.ownMs() > limits.diskOverdueMs) this.member.leave('disk-slow')",
-        '',
-      ),
-    ],
+    weather: {
+      faults: { 'disk-slow': 3, power: 3, isolate: 1, kill: 1 },
+      faultsEveryMs: 700,
+      shape: { arbiter: 'preferred' },
+    },
   },
 ]
 
@@ -139,6 +139,14 @@ export const crashes: readonly Mutant[] = [
       ),
       edit('mirror/marks.ts', 'now - touch.lastMs < limits.markIdleMs', 'now < 0'),
     ],
+    weather: {
+      faults: { cut: 2, kill: 3, power: 1, isolate: 2 },
+      servers: 2,
+      faultsEveryMs: 2_000,
+      shape: { sizeBytes: 65 * 1024 * 1024 },
+      habits: { read: 8, write: 2 },
+    },
+    short: false,
   },
   {
     rule: 'C2',
@@ -150,6 +158,7 @@ export const crashes: readonly Mutant[] = [
         'const source = best < 9 ? members[0] : undefined',
       ),
     ],
+    weather: { faults: { 'end-all': 1 }, servers: 2, faultsEveryMs: 1_500 },
   },
   {
     rule: 'C2',
@@ -160,19 +169,13 @@ export const crashes: readonly Mutant[] = [
         '!this.proposer.reachable() || this.#host.anyLossy()',
         '!this.proposer.reachable()',
       ),
-    ],
-  },
-  {
-    rule: 'C3',
-    what: "a copy does not take its source's stamp",
-    edits: [
       edit(
-        'mirror/copy-target.ts',
-        '    store.raiseStamp(Math.floor(offsetBytes / limits.regionBytes), body.stamp, () => undefined)\n',
-        '',
+        'membership/forming.ts',
+        'return rest.reduce<readonly RegionRange[]>(intersection, first).length === 0',
+        'return rest.length >= 0',
       ),
     ],
-    short: false,
+    weather: { faults: { power: 2, isolate: 2, pause: 1 }, servers: 2, faultsEveryMs: 700 },
   },
   {
     rule: 'C4',
@@ -180,22 +183,12 @@ export const crashes: readonly Mutant[] = [
     edits: [
       edit('mirror/resync.ts', 'if (facts.marked || facts.stamp > this.#joinerOpenedEpoch) regions.add(region)', ''),
     ],
+    weather: { faults: { leave: 1 } },
   },
   {
     rule: 'C4',
     what: 'compares before everybody mirrors to the joiner',
     edits: [edit('mirror/join-member.ts', '    this.#world.outgoing.addJoiner(joiner, attempt)\n', '')],
-  },
-  {
-    rule: 'C4',
-    what: 'begins to compare while older writes are in flight',
-    edits: [
-      edit(
-        'mirror/outgoing.ts',
-        '    this.#endWaits.push({ below: this.#nextNumber, done })',
-        '    this.#endWaits.push({ below: 0, done })',
-      ),
-    ],
   },
   {
     rule: 'C7',
@@ -207,6 +200,7 @@ export const crashes: readonly Mutant[] = [
         'return []',
       ),
     ],
+    weather: { ...crowd, faults: { kill: 2, isolate: 1, power: 1 }, servers: 3, faultsEveryMs: 2_000 },
   },
   {
     rule: 'C7',
@@ -218,6 +212,7 @@ export const crashes: readonly Mutant[] = [
         'one.name.time !== other.name.time ? one.name.time - other.name.time',
       ),
     ],
+    weather: { ...crowd, faults: { kill: 2, isolate: 1, power: 1 }, servers: 3, faultsEveryMs: 2_000 },
   },
   {
     rule: 'C8',
@@ -225,23 +220,41 @@ export const crashes: readonly Mutant[] = [
     edits: [
       edit('volume/writes.ts', 'if (!space.cover(request)) return this.#askSpace(request)', 'space.cover(request)'),
     ],
+    weather: { faults: { 'disk-small': 1 }, faultsEveryMs: 2_000 },
   },
   {
     rule: 'C10',
     what: 'a word does not bind: writes are acknowledged without the joiner',
     edits: [edit('mirror/join-member.ts', '    this.#world.outgoing.needJoiner(joiner)\n', '')],
+    weather: {
+      ...crowd,
+      faults: { kill: 2, cut: 3, isolate: 1 },
+      servers: 2,
+      faultsEveryMs: 1_000,
+      shape: { ...slowLinks, arbiter: 'witness' },
+    },
   },
   {
     rule: 'C10',
-    what: 'the joiner says that it has synced before it has',
+    what: 'the joiner says that it has synced before it has, and so does who records a session',
     edits: [
+      edit(
+        'volume/volume.ts',
+        '    this.store.sync((failure) => {\n      if (failure !== null || doubtful',
+        '    ;((then: (failure: null | "io") => void) => then(null))((failure) => {\n      if (failure !== null || doubtful',
+      ),
       edit(
         'mirror/joiner.ts',
         '    store.sync((failure) => {',
         '    answer(false)\n    store.sync((failure) => {\n      if (failure === null && doubtful.length > 0) store.settled(doubtful, () => undefined)\n      if (session !== -1) return',
       ),
     ],
-    short: false,
+    weather: {
+      faults: { kill: 3, 'power-all': 3 },
+      servers: 2,
+      faultsEveryMs: 1_000,
+      habits: { read: 3, write: 6, flush: 3 },
+    },
   },
   {
     rule: 'C6',
@@ -253,5 +266,6 @@ export const crashes: readonly Mutant[] = [
         'write.acknowledge(null)',
       ),
     ],
+    weather: { faults: { 'disk-fail': 3, isolate: 1, leave: 1 }, faultsEveryMs: 1_000 },
   },
 ]

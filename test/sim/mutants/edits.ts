@@ -3,8 +3,9 @@
  * file exactly once, so that nobody believes a rule broken that is not. Production code knows nothing of this.
  */
 
+import { hosts, rotten } from './edits-hosts.ts'
 import { crashes, epochs } from './edits-membership.ts'
-import { edit, type Mutant } from './kind.ts'
+import { crowd, edit, type Mutant } from './kind.ts'
 
 const writes: readonly Mutant[] = [
   {
@@ -65,17 +66,7 @@ const writes: readonly Mutant[] = [
         '    ;((then: (failure: StoreFailure | null) => void) => then(null))((failure) => {\n      // An answer',
       ),
     ],
-  },
-  {
-    rule: 'W4, E1',
-    what: 'answers a flush in another session than it was asked in',
-    edits: [
-      edit(
-        'mirror/incoming.ts',
-        '      if (session === this.#session) {\n        this.#world.send',
-        '      {\n        this.#world.send',
-      ),
-    ],
+    weather: { faults: { 'power-all': 1 }, servers: 2, faultsEveryMs: 1_000, habits: { read: 3, write: 6, flush: 3 } },
   },
   {
     rule: 'W9',
@@ -111,6 +102,12 @@ const reads: readonly Mutant[] = [
         'const isOver = () => false',
       ),
     ],
+    weather: {
+      faults: { 'disk-slow': 6, 'cut-one-way': 1, isolate: 1, kill: 1 },
+      faultsEveryMs: 700,
+      shape: { blocks: 2 },
+      thinkMs: 10,
+    },
   },
   {
     rule: 'R4',
@@ -141,6 +138,7 @@ const policing: readonly Mutant[] = [
         '',
       ),
     ],
+    weather: { ...crowd, faults: { 'cut-witness': 1 } },
   },
   {
     rule: 'P1, P2',
@@ -180,6 +178,7 @@ const policing: readonly Mutant[] = [
         'peer.holds.lower(ask.firstBlock, ask.lastBlock,',
       ),
     ],
+    weather: { ...crowd, faults: { 'cut-witness': 1 } },
   },
   {
     rule: 'P5',
@@ -206,4 +205,4 @@ const policing: readonly Mutant[] = [
   },
 ]
 
-export const mutants: readonly Mutant[] = [...writes, ...reads, ...policing, ...epochs, ...crashes]
+export const mutants: readonly Mutant[] = [...writes, ...reads, ...policing, ...epochs, ...crashes, ...hosts, ...rotten]

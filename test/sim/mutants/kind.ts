@@ -21,3 +21,13 @@ export interface Mutant {
 }
 
 export const edit = (file: string, from: string, to: string): Edit => ({ file, from, to })
+
+/** Links on which much is under way at once. */
+export const slowLinks = { network: { maxMs: 40, skewMs: 60 } } as const
+
+/** Many requests at once on one block or two: what is ordered wrongly meets. */
+export const crowd: Weather = {
+  shape: { ...slowLinks, blocks: 2 },
+  habits: { read: 3, write: 6, part: 1, many: 1 },
+  thinkMs: 10,
+}
