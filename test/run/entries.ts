@@ -55,6 +55,7 @@ export const parts = {
     glob: 'test/sim/**/*.test.ts',
     concurrency: filesAtOnce,
     fileMinutes: 5,
+    fullFileMinutes: 20,
     tools: [],
   },
   model: {

@@ -5,6 +5,18 @@ const outside = { faults: { 'disk-fail': 2, isolate: 2, cut: 1 }, faultsEveryMs:
 
 export const hosts: readonly Mutant[] = [
   {
+    rule: 'W1, C6',
+    what: 'acknowledges what it has only passed to its host',
+    edits: [
+      edit(
+        'volume/passing.ts',
+        '      chunks: wish.chunks,\n    })\n',
+        '      chunks: wish.chunks,\n    })\n    if (request.isWrite) this.#answer(request, null, [])\n',
+      ),
+    ],
+    weather: { faults: { isolate: 1, 'disk-fail': 2 } },
+  },
+  {
     rule: 'W8',
     what: 'says "applied" of a write that nobody has applied',
     edits: [edit('volume/outcomes.ts', "return known.doubtful.has(number) ? 'unknown' : 'barred'", "return 'applied'")],
@@ -87,6 +99,46 @@ export const hosts: readonly Mutant[] = [
 ]
 
 export const rotten: readonly Mutant[] = [
+  {
+    rule: 'W4, A2',
+    what: 'calls durable what is in the cache only',
+    edits: [
+      edit(
+        'store/replica-disk.ts',
+        '    this.parts.syncs.request((error) => {\n      if (error',
+        '    ;((then: (error: null) => void) => this.parts.queue.turn(() => then(null)))((error) => {\n      if (error',
+      ),
+    ],
+    weather: { faults: { power: 1, 'power-all': 1 } },
+  },
+  {
+    rule: 'C1, C2',
+    what: 'forgets its marks',
+    edits: [
+      edit(
+        'store/replica-disk.ts',
+        '    return this.parts.marks.facts(index)\n',
+        "    return { ...this.parts.marks.facts(index), marked: false, grade: 'sound' }\n",
+      ),
+      edit(
+        'store/replica-disk.ts',
+        'yield [index, this.parts.marks.facts(index)]',
+        "yield [index, { ...this.parts.marks.facts(index), marked: false, grade: 'sound' }]",
+      ),
+    ],
+    weather: { faults: { kill: 1, power: 1, 'end-all': 1 } },
+  },
+  {
+    rule: 'C4',
+    what: 'calls a replica equal without comparing it',
+    edits: [
+      edit(
+        'mirror/copy-target.ts',
+        'answer(digest(data) === body.digest ? null : blockDigests(data, digest), false)',
+        'answer(digest(data) === body.digest || blockDigests(data, digest).length > 0 ? null : [], false)',
+      ),
+    ],
+  },
   {
     rule: 'R3',
     what: 'hands out rotten data',

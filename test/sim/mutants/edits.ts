@@ -5,7 +5,7 @@
 
 import { hosts, rotten } from './edits-hosts.ts'
 import { crashes, epochs } from './edits-membership.ts'
-import { crowd, edit, type Mutant } from './kind.ts'
+import { crowd, edit, type Mutant, slowLinks } from './kind.ts'
 
 const writes: readonly Mutant[] = [
   {
@@ -93,23 +93,6 @@ const reads: readonly Mutant[] = [
     short: false,
   },
   {
-    rule: 'R2',
-    what: 'answers a read that began in an older session',
-    edits: [
-      edit(
-        'volume/reads.ts',
-        'const isOver = () => session === 0 || session !== this.#world.session()',
-        'const isOver = () => false',
-      ),
-    ],
-    weather: {
-      faults: { 'disk-slow': 6, 'cut-one-way': 1, isolate: 1, kill: 1 },
-      faultsEveryMs: 700,
-      shape: { blocks: 2 },
-      thinkMs: 10,
-    },
-  },
-  {
     rule: 'R4',
     what: 'lets a read begin beside a write of its own server',
     edits: [
@@ -138,7 +121,7 @@ const policing: readonly Mutant[] = [
         '',
       ),
     ],
-    weather: { ...crowd, faults: { 'cut-witness': 1 } },
+    weather: { ...crowd, faults: { kill: 1 }, servers: 3, habits: { read: 6, write: 4, many: 3 } },
   },
   {
     rule: 'P1, P2',
@@ -178,7 +161,13 @@ const policing: readonly Mutant[] = [
         'peer.holds.lower(ask.firstBlock, ask.lastBlock,',
       ),
     ],
-    weather: { ...crowd, faults: { 'cut-witness': 1 } },
+    weather: {
+      faults: { kill: 1 },
+      faultsEveryMs: 1_500,
+      shape: slowLinks,
+      thinkMs: 100,
+      habits: { read: 3, write: 6 },
+    },
   },
   {
     rule: 'P5',
