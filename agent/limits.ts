@@ -217,7 +217,7 @@ export const limits = {
   /** Asks for permission of one volume under way to one server: well above the requests that a volume executes, since an ask
    * stays when its request could begin by another grant. */
   policeAsks: 16_384,
-  /** Pieces that the map of what one server granted may have (16 bytes each); beyond, all of it is asked for anew (P1). */
+  /** Pieces that the map of what one server granted may have (16 bytes each); beyond, only the largest are kept (P1). */
   heldPieces: 16_384,
   /** Grants to one server between which none of one's own uses began: then the next grow over what was used last (W7). */
   quietGrants: 8,

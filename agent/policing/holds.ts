@@ -46,6 +46,15 @@ export class Holds {
     this.#change(firstBlock, lastBlock, (present) => (present < rank ? present : rank))
   }
 
+  /** Holds nothing any more but the largest pieces, so many of them. */
+  keepLargest(count: number): void {
+    const held = [...this].filter(({ rank }) => rank > 0)
+    held.sort((one, other) => other.lastBlock - other.firstBlock - (one.lastBlock - one.firstBlock))
+    const kept = held.slice(0, count).sort((one, other) => one.firstBlock - other.firstBlock)
+    this.reset(0)
+    for (const { firstBlock, lastBlock, rank } of kept) this.raise(firstBlock, lastBlock, rank)
+  }
+
   /** @returns the first block of the longest run of blocks right before this one that are all held at least so; the block
    * itself when the one before it is not */
   reachBelow(block: number, rank: Rank): number {

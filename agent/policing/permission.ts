@@ -245,10 +245,13 @@ export class Permission {
     })
   }
 
-  /** Holding less is always safe: what was forgotten is asked for again, first of all by who waits. */
+  /**
+   * Holding less is always safe: what was forgotten is asked for again, first of all by who waits. But what both servers of a
+   * pair have forgotten no grant grows over any more, so only the smallest pieces are: each costs one ask at most.
+   */
   #forgetTooMany(peer: Peer): void {
     if (peer.holds.pieces <= limits.heldPieces) return
-    peer.holds.reset(0)
+    peer.holds.keepLargest(limits.heldPieces / 4)
     for (const use of this.#oldestFirst(this.#waiting)) this.#askFor(use)
   }
 

@@ -146,5 +146,9 @@ describe('permission grows beyond what was asked for (W7)', () => {
       for (const peer of station.policing.peers) assert.ok(peer.holds.pieces <= limits.heldPieces)
     }
     assert.equal(cluster.breach(), null)
+    // Beyond what was cut into pieces, who works alone is asked nothing for every block.
+    let messages = 0
+    for (let block = 4 * pieces + 100; block < 400_000; block += 100) messages += once(cluster, one, 'exclusive', block)
+    assert.ok(messages <= 100, `${messages} messages of one that works alone`)
   })
 })

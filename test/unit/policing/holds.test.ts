@@ -59,6 +59,24 @@ describe('holds: an interval map of what was granted', () => {
     )
   })
 
+  it('keeps the largest pieces and forgets the others', () => {
+    const holds = new Holds()
+    for (const [first, last] of [
+      [2, 3],
+      [10, 19],
+      [30, 30],
+      [40, 44],
+    ] as const) {
+      holds.raise(first, last, 2)
+    }
+    holds.keepLargest(2)
+    const held = [...holds].filter(({ rank }) => rank > 0).map(({ firstBlock, lastBlock }) => [firstBlock, lastBlock])
+    assert.deepEqual(held, [
+      [10, 19],
+      [40, 44],
+    ])
+  })
+
   it('reaches to the last block that there can be', () => {
     const holds = new Holds()
     holds.raise(0, lastOfAllBlocks, 2)
