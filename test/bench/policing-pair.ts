@@ -95,7 +95,13 @@ async function conflict(pair: Pair): Promise<Measured> {
     }
     // Medians: a few that had to wait for the processor say nothing about the protocol.
     const [alone, turn, link] = [median(took.alone), median(took.turns), median(took.link)]
-    const parts = { aloneMs: alone, turnMs: turn, costMs: turn - alone, linkMs: link }
+    const parts = {
+      aloneMs: alone,
+      turnMs: turn,
+      costMs: turn - alone,
+      costOverAlone: (turn - alone) / alone,
+      linkMs: link,
+    }
     return { value: (turn - alone) / link, parts: { ...parts, asksPerTurn: asked / took.turns.length } }
   } finally {
     for (const name of both) clients[name].destroy()
