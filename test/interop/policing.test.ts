@@ -61,7 +61,10 @@ test('the servers settle together who may write where, before it is written', { 
       await t.test('the first write asks the other server, whose answer gives all that nobody uses', async () => {
         assert.equal(total((await lab.volume('a')).policing.exclusiveBytes), 0, 'priority without having asked')
         await clients.a.write(5 * MiB, block(0x41))
-        assert.deepEqual(await messages(lab), { a: { asked: 1, granted: 0 }, b: { asked: 0, granted: 1 } })
+        const { asked } = (await messages(lab)).a
+        // For the block, and perhaps for the page that says who may write at all (W10).
+        assert.ok(asked === 1 || asked === 2, `${asked} asks`)
+        assert.deepEqual(await messages(lab), { a: { asked, granted: 0 }, b: { asked: 0, granted: asked } })
         const { a, b } = await volumes(lab)
         assert.equal(mayWrite(a, 0, lab.sizeBytes), lab.sizeBytes)
         assert.equal(mayWrite(b, 0, lab.sizeBytes), 0)
