@@ -40,8 +40,8 @@ export const hosts: readonly Mutant[] = [
     edits: [
       edit(
         'volume/outcomes.ts',
-        "|| !known.sessions.includes(session)) return 'unknown'",
-        "|| !known.sessions.includes(session)) return 'barred'",
+        "|| number < known.lowWater) return 'unknown'",
+        "|| number < known.lowWater) return 'barred'",
       ),
     ],
     weather: { ...crowd, faults: { isolate: 2, kill: 1 }, faultsEveryMs: 700, servers: 3 },

@@ -32,8 +32,7 @@ export async function saveRows(mutants: readonly Mutant[], fresh: readonly Row[]
   const older = (await foundRows(mutants)).filter((row) => !fresh.some((other) => isSame(row, other)))
   const place = (row: Row) => mutants.findIndex(({ rule, what }) => rule === row.rule && what === row.what)
   const all = [...older, ...fresh].sort((one, other) => place(one) - place(other))
-  const lines = all.map((row) => `  ${JSON.stringify(row)}`)
-  await writeFile(path, `[\n${lines.join(',\n')}\n]\n`)
+  await writeFile(path, `${JSON.stringify(all, null, 2)}\n`)
 }
 
 /** The table of all that were played, and the median of histories. */
