@@ -343,8 +343,7 @@ class Agent {
         volume.flusher.flush(() => {
           flushed = true
         })
-        const another = () => member.removal.anyStopsAsPlanned(member.known.inSync)
-        while (!flushed && !another() && this.#clock.monotonicMs() < endMs) {
+        while (!flushed && !member.anotherStops() && this.#clock.monotonicMs() < endMs) {
           await new Promise<void>((resolve) => this.#clock.after(20, resolve))
         }
         if (!member.leave('left')) return

@@ -6,6 +6,7 @@ import type { CopyMessage } from '../link/messages.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import { blockDigests, type Digest } from './copier.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
+import { isInside } from './places.ts'
 
 /** Told for a block that cannot be read as it was written: no digest is this one. */
 const noDigest = '-'.repeat(22)
@@ -96,7 +97,9 @@ export class CopyTarget {
 
   #fits(offsetBytes: number, lengthBytes: number): boolean {
     const whole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
-    return whole && lengthBytes <= limits.copyPieceBytes && offsetBytes + lengthBytes <= this.#world.store.sizeBytes
+    return (
+      whole && lengthBytes <= limits.copyPieceBytes && isInside(offsetBytes, lengthBytes, this.#world.store.sizeBytes)
+    )
   }
 
   #end(): void {

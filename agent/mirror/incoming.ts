@@ -9,6 +9,7 @@ import type { Links, WriteMessage } from '../link/messages.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 import { applyToStore } from './outgoing.ts'
+import { isInside } from './places.ts'
 import type { SpaceGiver } from './space-giver.ts'
 
 /** A mirrored write that this replica has applied, or is applying. */
@@ -125,7 +126,7 @@ export class Incoming {
   }
 
   #fits(message: WriteMessage): boolean {
-    return message.lengthBytes > 0 && message.offsetBytes + message.lengthBytes <= this.#world.store.sizeBytes
+    return message.lengthBytes > 0 && isInside(message.offsetBytes, message.lengthBytes, this.#world.store.sizeBytes)
   }
 
   #done(name: AppliedName, session: number, failure: StoreFailure | null): void {

@@ -8,6 +8,7 @@ import { limits } from '../limits.ts'
 import { Use } from '../policing/use.ts'
 import type { ReplicaStore } from '../store/replica.ts'
 import type { Copier } from './copier.ts'
+import { regionLength } from './places.ts'
 
 export interface PieceWalkWorld {
   readonly clock: Clock
@@ -114,7 +115,7 @@ export class PieceWalk {
   }
 
   #lengthOf(region: number): number {
-    return Math.min(limits.regionBytes, this.#world.sizeBytes() - region * limits.regionBytes)
+    return regionLength(region, this.#world.sizeBytes())
   }
 
   #pump(): void {

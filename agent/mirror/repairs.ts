@@ -10,6 +10,7 @@ import { limits } from '../limits.ts'
 import type { CopyMessage, Links } from '../link/messages.ts'
 import type { ReplicaStore, StoreFailure } from '../store/replica.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
+import { isInside } from './places.ts'
 
 export interface RepairWorld {
   readonly volumeKey: number
@@ -192,5 +193,5 @@ export class Repairs {
 
 function fits(offsetBytes: number, lengthBytes: number, sizeBytes: number): boolean {
   const whole = offsetBytes % limits.blockBytes === 0 && lengthBytes % limits.blockBytes === 0
-  return whole && lengthBytes <= limits.copyPieceBytes && offsetBytes + lengthBytes <= sizeBytes
+  return whole && lengthBytes <= limits.copyPieceBytes && isInside(offsetBytes, lengthBytes, sizeBytes)
 }

@@ -14,6 +14,7 @@ import type { ReplicaStore } from '../store/replica.ts'
 import type { Copier } from './copier.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
 import { PieceWalk, type PieceWalkWorld } from './piece-walk.ts'
+import { regionLength, regionsIn } from './places.ts'
 
 export type ResyncStep = 'idle' | 'asked' | 'mirroring' | 'comparing' | 'syncing' | 'words' | 'sealing' | 'proposing'
 
@@ -153,15 +154,12 @@ export class Resync {
   #regions(markedThere: readonly { first: number; last: number }[]): number[] {
     const regions = new Set<number>()
     // The store may be larger already, for a growth that is not decided yet.
-    const regionCount = Math.ceil(this.#world.sizeBytes() / limits.regionBytes)
+    const sizeBytes = this.#world.sizeBytes()
     for (const [region, facts] of this.#world.store.regions()) {
-      if (region >= regionCount) break
+      if (regionLength(region, sizeBytes) <= 0) continue
       if (facts.marked || facts.stamp > this.#joinerOpenedEpoch) regions.add(region)
     }
-    for (const range of markedThere) {
-      const last = Math.min(range.last, regionCount - 1)
-      for (let region = range.first; region <= last; region += 1) regions.add(region)
-    }
+    for (const range of markedThere) for (const region of regionsIn(range, sizeBytes)) regions.add(region)
     return [...regions].sort((one, other) => one - other)
   }
 

@@ -9,6 +9,7 @@
 import type { ServerId } from '../kit/ids.ts'
 import { limits } from '../limits.ts'
 import type { Grade } from '../store/replica.ts'
+import { endOf, regionLength, regionsIn } from './places.ts'
 
 export interface ToldName {
   readonly origin: ServerId
@@ -41,7 +42,7 @@ const rank: Record<Standing, number> = { sound: 0, torn: 1, lossy: 2, older: 3 }
 /** @param sizeBytes the volume's size: the last region may be short */
 export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: number): SettlePiece[] {
   const members = [...tells.keys()].sort()
-  const grades = gradesByRegion(tells, Math.ceil(sizeBytes / limits.regionBytes))
+  const grades = gradesByRegion(tells, sizeBytes)
   const pieces: SettlePiece[] = []
   for (const region of [...grades.keys()].sort((one, other) => one - other)) {
     pieces.push(...settleDoubtful(region, members, grades.get(region) ?? new Map(), sizeBytes))
@@ -52,12 +53,11 @@ export function planSettling(tells: ReadonlyMap<ServerId, Told>, sizeBytes: numb
 
 type Grades = Map<number, Map<ServerId, Standing>>
 
-function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, regionCount: number): Grades {
+function gradesByRegion(tells: ReadonlyMap<ServerId, Told>, sizeBytes: number): Grades {
   const grades: Grades = new Map()
   for (const [server, told] of tells) {
     for (const doubt of told.doubts) {
-      const last = Math.min(doubt.last, regionCount - 1)
-      for (let region = doubt.first; region <= last; region += 1) {
+      for (const region of regionsIn(doubt, sizeBytes)) {
         const ofRegion = grades.get(region) ?? new Map<ServerId, Standing>()
         ofRegion.set(server, doubt.grade === 'lossy' && told.older === true ? 'older' : doubt.grade)
         grades.set(region, ofRegion)
@@ -81,7 +81,7 @@ function settleDoubtful(
   const targets = members.filter((server) => server !== source && gradeOf(server) !== 'sound')
   if (targets.length === 0) return []
   const offsetBytes = region * limits.regionBytes
-  return [{ source, targets, offsetBytes, lengthBytes: Math.min(limits.regionBytes, sizeBytes - offsetBytes) }]
+  return [{ source, targets, offsetBytes, lengthBytes: regionLength(region, sizeBytes) }]
 }
 
 /** Latest first: the first write that covers a block decides it, the earlier ones there are covered by it. */
@@ -95,7 +95,9 @@ function settleNamed(
   const decided = new BlockSet()
   for (const { name, appliedBy } of latestFirst(tells)) {
     const first = Math.floor(name.offsetBytes / limits.blockBytes)
-    const end = Math.ceil(Math.min(name.offsetBytes + name.lengthBytes, sizeBytes) / limits.blockBytes)
+    const end = Math.ceil(
+      Math.min(name.offsetBytes + name.lengthBytes, endOf(name.offsetBytes, sizeBytes)) / limits.blockBytes,
+    )
     for (const [from, to] of decided.add(first, end)) {
       for (const [start, stop] of splitByRegion(from, to)) {
         const ofRegion = grades.get(Math.floor((start * limits.blockBytes) / limits.regionBytes))

@@ -7,6 +7,7 @@ import { limits } from '../limits.ts'
 import type { ReplicaStore } from '../store/replica.ts'
 import type { Copier } from './copier.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
+import { endOf } from './places.ts'
 import { planSettling, type SettlePiece, type Told } from './settle-plan.ts'
 
 export interface SettlerWorld {
@@ -86,7 +87,7 @@ export class Settler {
     done: (failed: boolean) => void,
   ): void {
     const { store, copier } = this.#world
-    const endBytes = Math.min(order.offsetBytes + order.lengthBytes, store.sizeBytes)
+    const endBytes = Math.min(order.offsetBytes + order.lengthBytes, endOf(order.offsetBytes, store.sizeBytes))
     let nextBytes = order.offsetBytes
     let open = 0
     let failed = false

@@ -7,6 +7,7 @@ import { limits } from '../limits.ts'
 import type { WriteMessage } from '../link/messages.ts'
 import type { ReplicaStore, SpaceReservation } from '../store/replica.ts'
 import type { MirrorBody, MirrorSend } from './messages.ts'
+import { isInside } from './places.ts'
 import { mostSlots } from './space.ts'
 
 interface Asked {
@@ -85,7 +86,7 @@ export class SpaceGiver {
     // The session is over here, so it ends there too, and the write asks again in the next one: "no" would be no true word.
     if (given === undefined) return
     const { store, send } = this.#world
-    const isSound = offsetBytes + lengthBytes <= store.sizeBytes && given.asked.length < limits.volumeRequests
+    const isSound = isInside(offsetBytes, lengthBytes, store.sizeBytes) && given.asked.length < limits.volumeRequests
     const reservation = isSound ? store.reserveFor(kind, offsetBytes, lengthBytes) : null
     if (isSound && reservation !== null) given.asked.push({ request, kind, offsetBytes, lengthBytes, reservation })
     send(from, 'space.answer', { session, attempt: 0, request, granted: reservation !== null })

@@ -4,6 +4,7 @@
  */
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import type { VolumeId } from '../kit/ids.ts'
+import { limits } from '../limits.ts'
 import { FileError } from './files.ts'
 import { slotBytes } from './format.ts'
 import { type BadBlock, type InspectedBlocks, type InspectedStore, inspectStore, type Place } from './inspect.ts'
@@ -69,10 +70,19 @@ function lockUnlessReadOnly(opener: SqliteOpener): Promise<void> {
   })
 }
 
+/** It is told as its volume's (decision 0012). */
+const hiddenPart = (hidden: InspectedBlocks) => ({
+  blocks: hidden,
+  image: null,
+  extents: [...hidden.allocated()],
+  startBytes: limits.hiddenStartBytes,
+})
+
 async function checkAll(store: InspectedStore, told: CheckOptions['told']): Promise<CheckReport> {
   const parts = store.replicas.map((replica) => [
-    { blocks: replica as InspectedBlocks, image: null, extents: [...replica.allocated()] },
-    ...replica.images.map((image) => ({ blocks: image, image: image.name, extents: [...image.own()] })),
+    { blocks: replica as InspectedBlocks, image: null, extents: [...replica.allocated()], startBytes: 0 },
+    ...replica.images.map((image) => ({ blocks: image, image: image.name, extents: [...image.own()], startBytes: 0 })),
+    ...(replica.hidden === null ? [] : [hiddenPart(replica.hidden)]),
   ])
   const totalBytes = parts.flat().reduce((count, { extents }) => count + extents.length, 0) * slotBytes
   const bad: FoundBad[] = []
@@ -81,14 +91,16 @@ async function checkAll(store: InspectedStore, told: CheckOptions['told']): Prom
   const volumes: { id: VolumeId; sizeBytes: number; checkedBytes: number; doubtfulBytes: number }[] = []
   for (const [index, { volumeId, sizeBytes }] of store.replicas.entries()) {
     const volume = { id: volumeId, sizeBytes, checkedBytes: 0, doubtfulBytes: 0 }
-    for (const { blocks, image, extents } of parts[index] ?? []) {
+    for (const { blocks, image, extents, startBytes } of parts[index] ?? []) {
       for (const extent of extents) {
         const found = blocks.check(extent)
         if (found === null) volume.doubtfulBytes += slotBytes
         else volume.checkedBytes += slotBytes
         for (const block of found ?? []) {
           badCount += 1
-          if (bad.length < mostTold) bad.push({ ...block, volumeId, image, place: blocks.placeOf(block.offsetBytes) })
+          if (bad.length >= mostTold) continue
+          const offsetBytes = startBytes + block.offsetBytes
+          bad.push({ ...block, offsetBytes, volumeId, image, place: blocks.placeOf(block.offsetBytes) })
         }
         doneBytes += slotBytes
         told(doneBytes, totalBytes)

@@ -16,6 +16,7 @@ import { FailureRecord } from './failure-record.ts'
 import { StoreFigures } from './figures.ts'
 import { FileError, type Files, failureOf } from './files.ts'
 import type { SlotHeader } from './format.ts'
+import { hiddenIdOf } from './hidden-range.ts'
 import { refusalOf } from './image-changes.ts'
 import type { Index, IndexContents, IndexOpener } from './index.ts'
 import { CountedIndex, mustHaveCommits } from './index-number.ts'
@@ -31,6 +32,7 @@ import { makeStore, openDataFiles, readStoreFile } from './store-folder.ts'
 import { Sums, unreadable } from './sums.ts'
 import { Syncs } from './syncs.ts'
 import { damaged, inUse, openingFailed } from './trouble.ts'
+import { Wholes } from './wholes.ts'
 import type { WipeProgress } from './wipe.ts'
 
 export interface CoreOptions {
@@ -65,6 +67,7 @@ export class CoreStore implements Store {
   readonly #count: CommitCount
   #foundCount = 0
   readonly #replicas: ReplicaSet
+  readonly #wholes: Wholes
   readonly #failure: FailureRecord
   #spaceTimer: Timer | null = null
   #closed = false
@@ -110,6 +113,7 @@ export class CoreStore implements Store {
     const shared = { clock, log, files, run, index, queue, data, slots: this.#slots, commits, syncs, sums, count }
     const keepCount = (done: StoreDone) => this.#records.put('commit-count', 0, done)
     this.#replicas = new ReplicaSet({ ...shared, keepCount, failed, fail }, start.lastVolume)
+    this.#wholes = new Wholes({ replicas: this.#replicas, queue, failed: (error) => this.#failedChange(error) })
   }
 
   /** Opens the folder, or makes it a store. Throws UserError (in words) or FileError; the lock is free again then. */
@@ -190,7 +194,7 @@ export class CoreStore implements Store {
   }
 
   replicas(): readonly ReplicaStore[] {
-    return this.#replicas.all()
+    return this.#wholes.all()
   }
 
   createReplica(
@@ -203,7 +207,7 @@ export class CoreStore implements Store {
     invariant(this.#replicas.get(id) === undefined, 'S5', `replica ${id} is there already`)
     runSteps(this.#replicas.create(id, sizeBytes), (error, replica) => {
       if (error) done(this.#failedChange(error))
-      else done(null, replica)
+      else done(null, replica && this.#wholes.of(replica))
     })
   }
 
@@ -251,7 +255,9 @@ export class CoreStore implements Store {
 
   deleteReplica(id: VolumeId, done: StoreDone): void {
     const replica = this.#there(id)
-    runSteps(this.#replicas.delete(replica), (error) => done(error ? this.#failedChange(error) : null))
+    const hidden = this.#replicas.get(hiddenIdOf(id))
+    const before = hidden && this.#replicas.delete(hidden)
+    runSteps(after(before, this.#replicas.delete(replica)), (error) => done(error ? this.#failedChange(error) : null))
   }
 
   #there(id: VolumeId): DiskReplica {
@@ -262,7 +268,11 @@ export class CoreStore implements Store {
 
   wipeReplica(id: VolumeId, progress: WipeProgress, done: StoreDone): void {
     const replica = this.#there(id)
-    runSteps(this.#replicas.wipe(replica, progress), (error) => done(error ? this.#failedChange(error) : null))
+    const hidden = this.#replicas.get(hiddenIdOf(id))
+    const before = hidden && this.#replicas.wipe(hidden, () => undefined)
+    runSteps(after(before, this.#replicas.wipe(replica, progress)), (error) =>
+      done(error ? this.#failedChange(error) : null),
+    )
   }
 
   freeBytes(): number | null {
@@ -280,11 +290,14 @@ export class CoreStore implements Store {
       if (failed !== null) this.#failure.fail(failed)
       done(failed === null ? null : 'io')
     }
-    for (const replica of this.#replicas.all()) {
-      left += 1
-      replica.parts.marks.doubtAll(one)
-    }
-    this.#queue.turn(() => one(null))
+    this.#wholes.makeHidden((failure) => {
+      if (failure !== null) return done(failure)
+      for (const replica of this.#replicas.all()) {
+        left += 1
+        replica.parts.marks.doubtAll(one)
+      }
+      one(null)
+    })
   }
 
   measureSpace(): void {
@@ -379,6 +392,12 @@ export class CoreStore implements Store {
       },
     }
   }
+}
+
+/** The hidden range goes first: without its volume nobody would know whose it is. */
+function* after(before: Steps<void> | undefined, steps: Steps<void>): Steps<void> {
+  if (before !== undefined) yield* before
+  yield* steps
 }
 
 /** Opens a store over ports; every error is a UserError in words. */

@@ -30,6 +30,7 @@ import {
   slotOffset,
   sumsOffset,
 } from './format.ts'
+import { hiddenIdOf, withoutHidden } from './hidden-range.ts'
 import { mustHaveCommits } from './index-number.ts'
 import { imageRows, regionRows, volumeRows } from './index-rows.ts'
 import type { RegionFacts } from './replica.ts'
@@ -78,6 +79,8 @@ export interface InspectedReplica extends InspectedBlocks {
   readonly images: readonly InspectedImage[]
   /** As the marks file says now. */
   region(index: number): RegionFacts
+  /** Its hidden range, by offsets from its own start; null: nothing was ever written there. */
+  readonly hidden: InspectedReplica | null
 }
 
 export interface InspectedStore {
@@ -146,7 +149,7 @@ function inspect(dir: string): InspectedStore {
         return replicaOf({ ...volume, slots: slotsOf(volume.number), images }, open, allSums)
       })
     })
-    const replicas = read()
+    const replicas = withHidden(read())
     const close = () => {
       for (const fd of fds.values()) fs.closeSync(fd)
       fds.clear()
@@ -286,7 +289,16 @@ function replicaOf(
           .values(),
     }
   })
-  return { ...blocksOf({ volumeId, sizeBytes, slots }, open, isDoubtful), images, region }
+  return { ...blocksOf({ volumeId, sizeBytes, slots }, open, isDoubtful), images, region, hidden: null }
+}
+
+/** Hidden ranges stand beside their volumes (decision 0012). */
+function withHidden(replicas: readonly InspectedReplica[]): InspectedReplica[] {
+  const volumes = withoutHidden(replicas, ({ volumeId }) => volumeId)
+  return volumes.map((volume) => {
+    const id = hiddenIdOf(volume.volumeId)
+    return { ...volume, hidden: replicas.find(({ volumeId }) => volumeId === id) ?? null }
+  })
 }
 
 /** @param of where the slot's extent begins in its volume, and where the volume ends: beyond that nobody reads */

@@ -4,8 +4,10 @@
  */
 import { readdir, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
+import { volumeId } from '../kit/ids.ts'
 import { FileError } from './files.ts'
 import { decodeRecord, formatVersion, parseStoreFile } from './format.ts'
+import { withoutHidden } from './hidden-range.ts'
 import { damaged, notAStore, openingFailed, unknownVersion } from './trouble.ts'
 
 export interface FoundStore {
@@ -55,11 +57,12 @@ async function found(dir: string): Promise<FoundStore> {
     if (record.value !== null) records.set(name.slice(0, -5), record.value)
   }
   const marks = await listed(join(dir, 'marks'))
+  const replicaIds = marks.flatMap((name) => (/^[0-9a-f]{32}\.marks$/.test(name) ? [volumeId(name.slice(0, 32))] : []))
   const lastUsed = await stat(join(dir, 'run.json')).catch(() => null)
   return {
     storeId: parsed.storeId,
     records,
-    replicaIds: marks.flatMap((name) => /^([0-9a-f]{32})\.marks$/.exec(name)?.[1] ?? []),
+    replicaIds: withoutHidden(replicaIds, (id) => id),
     lastUsedMs: lastUsed?.mtimeMs ?? null,
   }
 }

@@ -26,6 +26,7 @@ import {
   slotsPerFile,
   slotsPerGroup,
 } from './format.ts'
+import { withoutHidden } from './hidden-range.ts'
 import type { GroupRow, IndexContents, IndexOpener, RegionRow } from './index.ts'
 import { marksBytes } from './marks-file.ts'
 import { type DamagedHeader, type Found, scanFolder, type Told } from './rebuild-scan.ts'
@@ -159,7 +160,7 @@ function contentsOf(
       regions,
       groups,
     },
-    report: { volumes, doubtfulSlots, damaged: told, damagedCount, hadIndex },
+    report: { volumes: withoutHidden(volumes, ({ id }) => id), doubtfulSlots, damaged: told, damagedCount, hadIndex },
   }
 }
 

@@ -200,10 +200,14 @@ export class ReplicaSet {
   }
 
   /** It is gone for callers at once; overwritten, and then forgotten, durably, when the steps end. */
-  *wipe(replica: DiskReplica, progress: WipeProgress): Steps<void> {
-    const { data, queue } = this.#parts
+  wipe(replica: DiskReplica, progress: WipeProgress): Steps<void> {
     this.#replicas.delete(replica.volumeId)
     replica.retire()
+    return this.#wipeSteps(replica, progress)
+  }
+
+  *#wipeSteps(replica: DiskReplica, progress: WipeProgress): Steps<void> {
+    const { data, queue } = this.#parts
     yield* wipeSlots({ ...this.#changeParts(), data, queue }, replica, progress)
     yield* this.#deleteSteps(replica)
   }

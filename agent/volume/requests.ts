@@ -25,8 +25,6 @@ export interface WriteWish {
   readonly fua: boolean
   /** Null: it writes whatever stands there. */
   readonly look?: Look
-  /** Of a page of the hidden range: whoever changes one is bound to no reservation (W10). */
-  readonly isPage?: boolean
 }
 
 /**
@@ -41,6 +39,8 @@ export interface Connection {
   closed: boolean
   /** No client: what the agent itself reads. */
   readonly isInternal?: boolean
+  /** No client: a page of the hidden range is read or changed. It is never passed to a host (pages.ts). */
+  readonly isOfPages?: boolean
   /**
    * Of another server's client (W9): calls `start` once that server says that it is still there, or `end` when it is not.
    * Each at most once, perhaps inside the call; what is started has permission until then.
@@ -97,6 +97,7 @@ export class WriteRequest extends ClientWrite {
   readonly done: CompareDone
   readonly arrivedMs: number
   readonly look: Look | null
+  /** Whoever changes a page is bound to no reservation (W10). */
   readonly isPage: boolean
   /** W10: what covers it while it is in flight. */
   right: StandingUse | null = null
@@ -109,7 +110,7 @@ export class WriteRequest extends ClientWrite {
     this.#host = host
     this.connection = connection
     this.look = write.look ?? null
-    this.isPage = write.isPage === true
+    this.isPage = connection.isOfPages === true
     this.arrivedMs = arrivedMs
     this.done = done
   }

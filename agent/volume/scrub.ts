@@ -5,6 +5,7 @@
 import { z } from 'zod'
 import type { Clock } from '../kit/world.ts'
 import { limits } from '../limits.ts'
+import { endOf, hiddenRegion } from '../mirror/places.ts'
 import type { ReplicaStore } from '../store/replica.ts'
 
 export interface ScrubWorld {
@@ -115,7 +116,7 @@ export class Scrub {
     const { startedMs } = this.#record
     const offsetBytes = this.#next()
     if (offsetBytes < 0) return this.#end(startedMs)
-    const lengthBytes = Math.min(limits.copyPieceBytes, this.#world.store.sizeBytes - offsetBytes)
+    const lengthBytes = Math.min(limits.copyPieceBytes, endOf(offsetBytes, this.#world.store.sizeBytes) - offsetBytes)
     this.#isReading = true
     this.#lastPieceMs = this.#world.clock.monotonicMs()
     this.#budgetBytes -= lengthBytes
@@ -130,7 +131,7 @@ export class Scrub {
     })
   }
 
-  /** @returns where the next bytes lie that were ever written; -1 behind the last */
+  /** @returns where the next bytes lie that were ever written, the hidden range last; -1 behind the last */
   #next(): number {
     const { store } = this.#world
     while (this.#offsetBytes < store.sizeBytes) {
@@ -139,6 +140,10 @@ export class Scrub {
       if (marked || stamp > 0) return this.#offsetBytes
       this.#offsetBytes = (region + 1) * limits.regionBytes
     }
+    this.#offsetBytes = Math.max(this.#offsetBytes, limits.hiddenStartBytes)
+    const { marked, stamp } = store.region(hiddenRegion)
+    const isLeft = this.#offsetBytes < endOf(this.#offsetBytes, store.sizeBytes)
+    if ((marked || stamp > 0) && isLeft) return this.#offsetBytes
     return -1
   }
 

@@ -11,7 +11,8 @@ import type { HostBody, HostSend } from './host-messages.ts'
 import { Hosting } from './hosting.ts'
 import { OpenWrites, Outcomes } from './outcomes.ts'
 import type { Overdue } from './overdue.ts'
-import { comparedOf, Passing, type PassWish, passedCompare } from './passing.ts'
+import { Pages } from './pages.ts'
+import { comparedOf, Passing, type PassWish } from './passing.ts'
 import { Reads } from './reads.ts'
 import {
   type Connection,
@@ -23,6 +24,7 @@ import {
 } from './requests.ts'
 import { everybody } from './right-to-write.ts'
 import type { Volume } from './volume.ts'
+import { cutRead, flushWish, isOwnClient, writeWish } from './wishes.ts'
 import { Writes } from './writes.ts'
 
 export class Service implements RequestHost {
@@ -35,6 +37,7 @@ export class Service implements RequestHost {
   readonly writes: Writes
   readonly passing: Passing
   readonly hosting: Hosting
+  readonly pages: Pages
   readonly outcomes = new Outcomes()
   readonly #openWrites: OpenWrites
   /** What this server's clients got answered. */
@@ -57,6 +60,16 @@ export class Service implements RequestHost {
     this.#reading = new Reads({
       ...looking,
       again: (request) => policing.again(request),
+    })
+    this.pages = new Pages({
+      read: (connection, offsetBytes, lengthBytes, done) => {
+        if (this.passing.isOn) return clock.nextTurn(() => done('shutdown', []))
+        this.#read(connection, offsetBytes, lengthBytes, clock.monotonicMs(), done)
+      },
+      write: (connection, wish, done) => {
+        if (this.passing.isOn) return clock.nextTurn(() => done('shutdown', null))
+        this.#write(connection, wish, clock.monotonicMs(), done)
+      },
     })
     const send: HostSend = (to, kind, body) => {
       links.send(to, { type: 'control', kind, body: { ...body, volume: world.volumeId } })
@@ -199,6 +212,7 @@ export class Service implements RequestHost {
     const { connection, lengthBytes } = request
     // Another server's client is counted there.
     if (failure !== null || connection.isInternal === true || connection.mayStart !== undefined) return
+    if (connection.isOfPages === true) return
     this.#count(request instanceof ReadRequest, lengthBytes)
   }
 
@@ -248,6 +262,7 @@ export class Service implements RequestHost {
     const waiting = this.#reads.takeWaiting()
     const reads = [...this.#reads.inside, ...waiting]
     const writes = [...this.writes.inside, ...this.writes.takeWaiting()]
+    this.#giveUpPages(reads, writes)
     for (const request of reads) {
       if (!isOwnClient(request.connection)) continue
       const { connection, offsetBytes, lengthBytes, arrivedMs, done } = request
@@ -283,6 +298,23 @@ export class Service implements RequestHost {
     this.dropUnwanted()
   }
 
+  /** Whoever asked for a page asks the host (pages.ts). */
+  #giveUpPages(reads: readonly ReadRequest[], writes: readonly WriteRequest[]): void {
+    const { clock } = this.#volume.world
+    for (const request of reads) {
+      const { connection, done } = request
+      if (connection.isOfPages !== true) continue
+      request.moveAway()
+      clock.nextTurn(() => done('shutdown', []))
+    }
+    for (const request of writes) {
+      const { done, isPage, number } = request
+      if (!isPage || number !== 0 || request.connection.closed) continue
+      request.moveAway()
+      clock.nextTurn(() => done('shutdown', null))
+    }
+  }
+
   /** The own replica is in sync again. */
   #serveHere(wish: PassWish): void {
     const { connection, kind, offsetBytes, lengthBytes, arrivedMs, done } = wish
@@ -300,7 +332,7 @@ export class Service implements RequestHost {
    * anew: nothing of it is anywhere. */
   #again(write: WriteRequest): void {
     const { connection, arrivedMs, done } = write
-    if (connection.mayStart !== undefined) return write.answer('shutdown')
+    if (connection.mayStart !== undefined || write.isPage) return write.answer('shutdown')
     const wish = { ...writeWish(write, connection, arrivedMs, done), ownsChunks: false }
     if (this.passing.isOn) this.passing.submit(wish)
     else this.#serveHere(wish)
@@ -352,49 +384,4 @@ export class Service implements RequestHost {
     // A link's backlog shrinks without a request of this volume leaving.
     this.writes.pump()
   }
-}
-
-const isOwnClient = ({ closed, isInternal, mayStart }: Connection): boolean =>
-  !closed && isInternal !== true && mayStart === undefined
-
-const flushWish = (connection: Connection, arrivedMs: number, done: Done): PassWish => {
-  const nothing = { offsetBytes: 0, lengthBytes: 0, chunks: [], fua: false, ownsChunks: false }
-  return { connection, kind: 'flush', ...nothing, arrivedMs, done: (failure) => done(failure) }
-}
-
-/** @param write a client's, which looks at nothing or compares */
-function writeWish(
-  write: Pick<WriteRequest, keyof WriteWish & keyof WriteRequest> | WriteWish,
-  connection: Connection,
-  arrivedMs: number,
-  done: CompareDone,
-): PassWish {
-  const { kind, offsetBytes, lengthBytes, chunks, fua, look } = write
-  const wish = { connection, offsetBytes, lengthBytes, fua, arrivedMs, ownsChunks: true } as const
-  if (look && 'expected' in look) return passedCompare({ ...wish, chunks }, look.expected, done)
-  return { ...wish, kind, chunks, done: (failure) => done(failure, null) }
-}
-
-/** N2: parts of at most limits.writePartBytes, cut between blocks (R1). Answered when all are, with the first failure. */
-function cutRead(wish: PassWish): PassWish[] {
-  const { offsetBytes, lengthBytes, done } = wish
-  const partBytes = limits.writePartBytes
-  if (lengthBytes <= partBytes) return [wish]
-  const endBytes = offsetBytes + lengthBytes
-  const cuts = [offsetBytes]
-  for (let cut = (Math.floor(offsetBytes / partBytes) + 1) * partBytes; cut < endBytes; cut += partBytes) cuts.push(cut)
-  const read = new Array<readonly Uint8Array[]>(cuts.length)
-  let open = cuts.length
-  let failed: BlockFailure | null = null
-  return cuts.map((cut, index) => ({
-    ...wish,
-    offsetBytes: cut,
-    lengthBytes: (cuts[index + 1] ?? endBytes) - cut,
-    done: (failure, chunks) => {
-      failed ??= failure
-      read[index] = chunks
-      open -= 1
-      if (open === 0) done(failed, failed === null ? read.flat() : [])
-    },
-  }))
 }

@@ -36,6 +36,7 @@ import type { Hold } from './hold.ts'
 import { Imaging } from './imaging.ts'
 import { Lamport } from './lamport.ts'
 import { Overdue } from './overdue.ts'
+import type { Pages } from './pages.ts'
 import { People } from './people.ts'
 import { repairWorld } from './repair-world.ts'
 import type { Connection } from './requests.ts'
@@ -157,6 +158,9 @@ export class Volume implements MemberHost, BlockDevice {
     this.scrub = new Scrub(scrubWorld(this))
   }
 
+  get pages(): Pages {
+    return this.service.pages
+  }
   get name(): string {
     return this.member.known.volumeName
   }

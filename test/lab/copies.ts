@@ -2,6 +2,7 @@
 import fs from 'node:fs'
 import path from 'node:path'
 import { type AgentConfig, agentConfig } from '../../agent/contract/config.ts'
+import { limits } from '../../agent/limits.ts'
 import { type Configuration, relation } from '../../agent/membership/configuration.ts'
 import { recordKey, volumeRecordSchema } from '../../agent/membership/record.ts'
 import {
@@ -23,6 +24,8 @@ export interface OpenSnapshot {
 export interface OpenCopies {
   /** Of the newest configuration's in-sync set. */
   readonly copies: readonly Copy[]
+  /** Of the same servers: their hidden ranges (decision 0012). */
+  readonly hidden: readonly Copy[]
   /** Those that at least two of them have, by name. */
   readonly snapshots: readonly OpenSnapshot[]
   readonly epoch: number
@@ -69,6 +72,7 @@ export function openInSyncCopies(state: LabState): OpenCopies {
     return {
       // A store may be larger: one that was asked to grow before that was decided.
       copies: copies.map(({ copy }) => ({ ...copy, sizeBytes: Math.min(copy.sizeBytes, newest.sizeBytes) })),
+      hidden: inSync.map(({ member, replica }) => hiddenOf(member.name, replica)),
       snapshots: snapshotsOf(inSync),
       epoch: newest.epoch,
       outside: state.servers.filter((member) => !isInSync(member)).map((member) => member.name),
@@ -154,6 +158,19 @@ function snapshotsOf(inSync: readonly Seen[]): OpenSnapshot[] {
     }
   }
   return [...byName].flatMap(([name, copies]) => (copies.length < 2 ? [] : [{ name, copies }]))
+}
+
+/** The pages beside the volume that no client reaches (decision 0012); all zeros where nobody has written one. */
+function hiddenOf(server: string, { hidden }: InspectedReplica): Copy {
+  if (hidden !== null) return copyOf(server, hidden).copy
+  const sizeBytes = limits.hiddenBytes
+  return {
+    server,
+    sizeBytes,
+    holds: () => false,
+    rotten: () => null,
+    read: async (_at, length) => new Uint8Array(length),
+  }
 }
 
 function copyOf(server: string, replica: InspectedBlocks): { copy: Copy; extents: number } {

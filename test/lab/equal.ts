@@ -64,13 +64,15 @@ async function compareStretch(state: LabState, from: Position): Promise<Answer |
   const opened = openInSyncCopies(state)
   try {
     const endMs = performance.now() + stretchMs
-    const subjects = [{ name: null, copies: opened.copies }, ...opened.snapshots]
+    const hidden = { name: 'hidden range', copies: opened.hidden }
+    const snapshots = opened.snapshots.map(({ name, copies }) => ({ name: `snapshot ${name}`, copies }))
+    const subjects = [{ name: null, copies: opened.copies }, hidden, ...snapshots]
     let result: Comparison = { kind: 'equal' }
     for (let { subject, extent } = from; subject < subjects.length; subject += 1, extent = 0) {
       const { name = null, copies = [] } = subjects[subject] ?? {}
       result = await compareCopies(copies, extent, () => performance.now() > endMs)
       if (result.kind === 'unfinished' && opened.copies.length > 1) return { subject, extent: result.nextExtent }
-      if (result.kind !== 'equal') return answerOf(result, opened, name === null ? '' : `snapshot ${name}: `)
+      if (result.kind !== 'equal') return answerOf(result, opened, name === null ? '' : `${name}: `)
     }
     return answerOf(result, opened, '')
   } catch (failure) {

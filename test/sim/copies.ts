@@ -1,4 +1,5 @@
 /** What all servers hold at the end: their replicas byte by byte, and the snapshots that several of them have. */
+import { limits } from '../../agent/limits.ts'
 import { blockBytes, sectorsPerBlock } from './checker.ts'
 import { stampsOf } from './payload.ts'
 import type { SimServer } from './server.ts'
@@ -20,9 +21,16 @@ const limitMs = 30_000
 export async function compareCopies(storage: readonly SimServer[], sizeBytes: number, runs: Runs): Promise<string[]> {
   const problems: string[] = []
   const copies = new Map<string, Copy[]>()
-  const read = async (what: string, server: SimServer, from: Readable, lengthBytes: number, isImage: boolean) => {
+  const read = async (
+    what: string,
+    server: SimServer,
+    from: Readable,
+    lengthBytes: number,
+    isImage: boolean,
+    at = 0,
+  ) => {
     const found: { data?: Uint8Array; failure?: unknown } = {}
-    from.read(0, lengthBytes, (failure, data) => Object.assign(found, { failure, data }))
+    from.read(at, lengthBytes, (failure, data) => Object.assign(found, { failure, data }))
     await runs(limitMs, () => found.data !== undefined)
     // R3 repairs the volume; what has rotted of a snapshot is not given, and not repaired.
     if (found.failure === 'corrupt' && isImage && server.everRotted) return
@@ -33,7 +41,10 @@ export async function compareCopies(storage: readonly SimServer[], sizeBytes: nu
   for (const server of storage) {
     const { name, engine, volume } = server
     if (volume === undefined) problems.push(`${name} has no volume at the end`)
-    else await read('the replica', server, volume.store, sizeBytes, false)
+    else {
+      await read('the replica', server, volume.store, sizeBytes, false)
+      await read('the hidden range', server, volume.store, limits.hiddenBytes, false, limits.hiddenStartBytes)
+    }
     for (const image of engine?.changes.images('d') ?? []) await read(image.name, server, image, image.sizeBytes, true)
   }
   for (const [what, [first, ...others]] of copies) {

@@ -3,6 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { ServerId } from '../../../agent/kit/ids.ts'
 import { limits } from '../../../agent/limits.ts'
+import { hiddenRegion } from '../../../agent/mirror/places.ts'
 import { planSettling, type SettlePiece, type Told, type ToldName } from '../../../agent/mirror/settle-plan.ts'
 import { idOf } from './world.ts'
 
@@ -241,12 +242,35 @@ describe('what must be copied from whom (C2, C7)', () => {
   })
 
   it('is not led astray by doubts beyond the end of the volume', () => {
-    const doubts = [{ first: 1, last: 2 ** 47, grade: 'lossy' as const }]
+    const doubts = [{ first: 1, last: hiddenRegion - 1, grade: 'lossy' as const }]
     const told = new Map<ServerId, Told>([
       [a, { doubts, names: [] }],
       [b, { doubts: [], names: [] }],
     ])
     assert.equal(planSettling(told, sizeBytes).length, 1)
+  })
+
+  it('the hidden range is settled like the rest, by its doubts and by names, and is no longer than it is', () => {
+    const doubts = [{ first: 1, last: 2 ** 47, grade: 'lossy' as const }]
+    const { hiddenStartBytes, hiddenBytes } = limits
+    const doubtful = new Map<ServerId, Told>([
+      [a, { doubts, names: [] }],
+      [b, { doubts: [], names: [] }],
+    ])
+    assert.deepEqual(planSettling(doubtful, sizeBytes).at(-1), {
+      source: b,
+      targets: [a],
+      offsetBytes: hiddenStartBytes,
+      lengthBytes: hiddenBytes,
+    })
+    const page = { ...name(a, 1, 0, 1), offsetBytes: hiddenStartBytes + 4096, lengthBytes: 4096 }
+    const named = new Map<ServerId, Told>([
+      [a, { doubts: [], names: [page] }],
+      [b, { doubts: [], names: [] }],
+    ])
+    assert.deepEqual(planSettling(named, sizeBytes), [
+      { source: a, targets: [b], offsetBytes: hiddenStartBytes + 4096, lengthBytes: 4096 },
+    ])
   })
 
   it('plans 20,000 names in well under a second', () => {

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { limits } from '../../../agent/limits.ts'
 import type { CoreStore } from '../../../agent/store/core.ts'
+import { WholeReplica } from '../../../agent/store/hidden-range.ts'
 import { type Found, scanFolder } from '../../../agent/store/rebuild-scan.ts'
 import type { ReplicaStore, StoreFailure } from '../../../agent/store/replica.ts'
 import { DiskReplica } from '../../../agent/store/replica-disk.ts'
@@ -243,7 +244,8 @@ class ImageCheck {
         )
       }),
     )
-    for (const replica of this.#store.replicas()) {
+    for (const whole of this.#store.replicas()) {
+      const replica = whole instanceof WholeReplica ? whole.volume : whole
       assert.ok(replica instanceof DiskReplica)
       const claims = volumes.find(({ id }) => id === replica.volumeId)?.claims
       for (let extent = 0; extent * extentBytes < replica.sizeBytes; extent += 1) {
