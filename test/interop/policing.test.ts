@@ -64,6 +64,7 @@ test('the servers settle together who may write where, before it is written', { 
         const { asked } = (await messages(lab)).a
         // For the block, and perhaps for the page that says who may write at all (W10).
         assert.ok(asked === 1 || asked === 2, `${asked} asks`)
+        await until('an answer to each', stepMs, async () => (await messages(lab)).b.granted === asked)
         assert.deepEqual(await messages(lab), { a: { asked, granted: 0 }, b: { asked: 0, granted: asked } })
         const { a, b } = await volumes(lab)
         assert.equal(mayWrite(a, 0, lab.sizeBytes), lab.sizeBytes)

@@ -59,6 +59,7 @@ test(
       // For the blocks, and perhaps for the page that says who may write at all (W10).
       assert.ok(first.asked === 1 || first.asked === 2, `${first.asked} asks`)
       assert.deepEqual(first, { ...first, granted: 0, copies: 0 })
+      await until('an answer to each', stepMs, async () => (await counts(lab, 'b')).granted === first.asked)
       assert.deepEqual(await counts(lab, 'b'), { asked: 0, granted: first.asked, copies: 1 })
       // It has priority now, everywhere: nobody is asked, and the copies are sent over the cable.
       const before = network.bytesTo('b')
