@@ -343,7 +343,8 @@ class Agent {
         volume.flusher.flush(() => {
           flushed = true
         })
-        while (!flushed && !member.anotherStops() && this.#clock.monotonicMs() < endMs) {
+        const another = () => member.removal.anyStopsAsPlanned(member.known.inSync)
+        while (!flushed && !another() && this.#clock.monotonicMs() < endMs) {
           await new Promise<void>((resolve) => this.#clock.after(20, resolve))
         }
         if (!member.leave('left')) return

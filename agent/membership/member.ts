@@ -215,11 +215,6 @@ export class Member {
     return true
   }
 
-  /** E7: another one of the set said that it stops: nothing that all members must do is answered in this session any more. */
-  anotherStops(): boolean {
-    return this.#others().some((id) => this.removal.stopsAsPlanned(id))
-  }
-
   /** E7: this server and all others of the set said that they stop: nobody is left to decide, and the set stays. */
   everybodyStops(): boolean {
     const hasLeft = this.#phase === 'left' && this.leaving.reason === 'left'

@@ -61,6 +61,11 @@ export class Removal {
     return this.#word(server)?.reason === 'left'
   }
 
+  /** E7: one of them stops as planned: what all members must do is answered in this session no more. */
+  anyStopsAsPlanned(servers: readonly ServerId[]): boolean {
+    return servers.some((server) => this.stopsAsPlanned(server))
+  }
+
   /** Why a server's present run said that it has stopped; null when it did not. */
   wordOf(server: ServerId): RemovalReason | null {
     return this.#word(server)?.reason ?? null

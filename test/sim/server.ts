@@ -201,7 +201,7 @@ export class SimServer {
         if (volume.serving === null) return next()
         volume.flusher.flush(next)
         const look = () => {
-          if (volume.member.anotherStops()) next()
+          if (volume.member.removal.anyStopsAsPlanned(volume.member.known.inSync)) next()
           else if (life === this.#life) this.clock.after(20, look)
         }
         look()

@@ -13,6 +13,9 @@ export type WaitsFor =
   | 'split-brain'
   /** R3: what only one server holds has rotted there, and cannot be copied. */
   | 'rot'
+  /** R3, C7: what one member alone has applied, or alone holds soundly, has rotted there before it could be settled. The
+   * product stands still instead of choosing; to go on without that block is not built. */
+  | 'rot-unsettled'
 
 export interface Waiting {
   readonly servers: readonly SimServer[]
@@ -31,7 +34,9 @@ export function reasonToWait(cluster: Waiting): WaitsFor | null {
     if (told.has('register-alarm')) return 'register'
   }
   const alone = storage.filter(({ id, volume }) => volume?.member.known.inSync.join() === id)
-  return alone.some((server) => server.everRotted) ? 'rot' : null
+  if (alone.some((server) => server.everRotted)) return 'rot'
+  const settling = storage.filter(({ volume }) => volume?.member.inSet === true && volume.member.phase === 'settling')
+  return settling.length > 0 && storage.some(({ everRotted }) => everRotted) ? 'rot-unsettled' : null
 }
 
 export function isSplit({ storage, told }: Waiting): boolean {
