@@ -49,7 +49,9 @@ export class SqliteOpener implements IndexOpener, Index {
   /** @param threadFile index-thread.ts, or what it was bundled to */
   constructor(dir: string, threadFile: URL) {
     this.#dir = dir
-    this.#worker = new Worker(threadFile, { workerData: { dir }, name: 'store-index' })
+    // Reading the rows leaves garbage that this thread's own collector would let grow to as much as the rows.
+    const resourceLimits = { maxYoungGenerationSizeMb: 4 }
+    this.#worker = new Worker(threadFile, { workerData: { dir }, name: 'store-index', resourceLimits })
     this.#worker.on('message', (answer: IndexAnswer) => this.#answered(answer))
     this.#worker.on('error', (error) => this.#died(error.message))
     this.#worker.on('exit', () => this.#died('the index thread ended'))

@@ -70,12 +70,7 @@ const three: Plan = { uses: [2, 1, 1], wishes: [write], renewals: 0 }
 
 describe('a broken copy of the code is found', () => {
   for (const [name, plan, breach, edits] of [
-    [
-      'yields while it uses',
-      one,
-      /^W2/,
-      [permission("own.some((use) => use.phase === 'active' && use.grantedIn === this.#generation)", 'false')],
-    ],
+    ['yields while it uses', one, /^W2/, [permission('own.some((use) => this.isHeld(use))', 'false')]],
     [
       'yields while it reads',
       one,
